@@ -1,0 +1,38 @@
+//! Names of models, versions, arms and workers: they stand in registry keys, metadata, paths and metric labels.
+
+/// Longest name in bytes.
+pub const LENGTH_MAX: usize = 63;
+
+/// Says what is wrong with a name, if anything. A good one has 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`, and begins
+/// with a letter or digit.
+///
+/// # Errors
+/// The problem, as a sentence without its subject.
+pub fn check(name: &str) -> Result<(), &'static str> {
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    match name.as_bytes() {
+        [] => Err("must not be empty"),
+        [first, ..] if !ok(*first) => Err("must begin with a lower-case letter or a digit"),
+        bytes if bytes.len() > LENGTH_MAX => Err("must have at most 63 characters"),
+        bytes if !bytes.iter().all(|&b| ok(b) || matches!(b, b'-' | b'_' | b'.')) => {
+            Err("must have only lower-case letters, digits, '-', '_' and '.'")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn names() {
+        for good in ["v1", "distilbert-base_2.0", "0"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in ["", "-v", ".", "..", "a/b", "V1", "é", "a b", &long] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}
