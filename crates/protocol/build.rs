@@ -1,4 +1,8 @@
 //! Compiles `proto/` without `protoc`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to build scripts by the environment"
+)]
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -12,9 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&sources, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("understudy.v1.binpb"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .enable_type_names()
-        .extern_path(".google.protobuf", "::prost_types")
-        .compile_fds(descriptors)?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prost::{Message, Name};
+use prost::Name;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
 
 #[expect(clippy::expect_used, reason = "the bytes are this crate's own")]
@@ -19,7 +19,10 @@ pub struct Error {
 
 impl Error {
     fn new<M: Name>(reason: impl ToString) -> Self {
-        Self { message: M::NAME.to_owned(), reason: reason.to_string() }
+        Self {
+            message: M::NAME.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -29,7 +32,9 @@ impl Error {
 /// # Errors
 /// If the message is not of this contract or holds a timestamp out of range.
 pub fn to_string<M: Name>(message: &M) -> Result<String, Error> {
-    let descriptor = POOL.get_message_by_name(&M::full_name()).ok_or_else(|| Error::new::<M>("unknown message"))?;
+    let descriptor = POOL
+        .get_message_by_name(&M::full_name())
+        .ok_or_else(|| Error::new::<M>("unknown message"))?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map_err(Error::new::<M>)?;
     let mut json = Vec::new();
     dynamic
@@ -43,7 +48,9 @@ pub fn to_string<M: Name>(message: &M) -> Result<String, Error> {
 /// # Errors
 /// If the text is no JSON or a known field has a value of another type.
 pub fn from_slice<M: Name + Default>(json: &[u8]) -> Result<M, Error> {
-    let descriptor = POOL.get_message_by_name(&M::full_name()).ok_or_else(|| Error::new::<M>("unknown message"))?;
+    let descriptor = POOL
+        .get_message_by_name(&M::full_name())
+        .ok_or_else(|| Error::new::<M>("unknown message"))?;
     let mut source = serde_json::Deserializer::from_slice(json);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let dynamic =
@@ -62,7 +69,11 @@ mod tests {
             model: "sentiment".into(),
             kind: Kind::Analyst.into(),
             epoch: 7,
-            arms: vec![Arm { name: "stable".into(), version: "v1".into(), weight_ppm: 1_000_000 }],
+            arms: vec![Arm {
+                name: "stable".into(),
+                version: "v1".into(),
+                weight_ppm: 1_000_000,
+            }],
             pinning: 0,
         }
     }
@@ -70,7 +81,10 @@ mod tests {
     #[test]
     fn round_trip_is_readable() {
         let json = to_string(&route()).unwrap();
-        assert!(json.contains("\"kind\": \"KIND_ANALYST\"") && json.contains("\"weightPpm\": 1000000"), "{json}");
+        assert!(
+            json.contains("\"kind\": \"KIND_ANALYST\"") && json.contains("\"weightPpm\": 1000000"),
+            "{json}"
+        );
         assert_eq!(from_slice::<Route>(json.as_bytes()).unwrap(), route());
     }
 

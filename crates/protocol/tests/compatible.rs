@@ -1,4 +1,5 @@
 //! Rules 1 to 4 of `proto/README.md`, checked against the contract as last released.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -7,7 +8,10 @@ use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 fn understudy_files(bytes: &[u8]) -> Vec<FileDescriptorProto> {
     let set = FileDescriptorSet::decode(bytes).unwrap();
-    set.file.into_iter().filter(|file| file.package().starts_with("understudy.")).collect()
+    set.file
+        .into_iter()
+        .filter(|file| file.package().starts_with("understudy."))
+        .collect()
 }
 
 /// Everything that clients and stored records rely on: a name for it, and its shape.
@@ -19,7 +23,10 @@ fn promises(files: &[FileDescriptorProto]) -> BTreeMap<String, String> {
         }
         for r#enum in &file.enum_type {
             for value in &r#enum.value {
-                all.insert(format!("{}.{} {}", file.package(), r#enum.name(), value.number()), value.name().to_owned());
+                all.insert(
+                    format!("{}.{} {}", file.package(), r#enum.name(), value.number()),
+                    value.name().to_owned(),
+                );
             }
         }
         for service in &file.service {
@@ -38,7 +45,13 @@ fn promises(files: &[FileDescriptorProto]) -> BTreeMap<String, String> {
 fn message_promises(path: &str, message: &DescriptorProto, all: &mut BTreeMap<String, String>) {
     all.insert(path.to_owned(), "message".to_owned());
     for field in &message.field {
-        let shape = format!("{} {:?} {:?} {}", field.name(), field.r#type(), field.label(), field.type_name());
+        let shape = format!(
+            "{} {:?} {:?} {}",
+            field.name(),
+            field.r#type(),
+            field.label(),
+            field.type_name()
+        );
         all.insert(format!("{path} {}", field.number()), shape);
     }
     for nested in &message.nested_type {
@@ -48,12 +61,19 @@ fn message_promises(path: &str, message: &DescriptorProto, all: &mut BTreeMap<St
 
 /// A removed field is allowed when its number and name are reserved.
 fn is_reserved(files: &[FileDescriptorProto], promise: &str, shape: &str) -> bool {
-    let Some((path, number)) = promise.split_once(' ') else { return false };
-    let (Ok(number), name) = (number.parse::<i32>(), shape.split(' ').next().unwrap_or_default()) else { return false };
+    let Some((path, number)) = promise.split_once(' ') else {
+        return false;
+    };
+    let (Ok(number), name) = (number.parse::<i32>(), shape.split(' ').next().unwrap_or_default()) else {
+        return false;
+    };
     files.iter().any(|file| {
         file.message_type.iter().any(|message| {
             format!("{}.{}", file.package(), message.name()) == path
-                && message.reserved_range.iter().any(|range| (range.start()..range.end()).contains(&number))
+                && message
+                    .reserved_range
+                    .iter()
+                    .any(|range| (range.start()..range.end()).contains(&number))
                 && message.reserved_name.iter().any(|reserved| reserved == name)
         })
     })
@@ -64,7 +84,7 @@ fn broken(released: &[FileDescriptorProto], now: &[FileDescriptorProto]) -> Vec<
     promises(released)
         .into_iter()
         .filter(|(promise, shape)| {
-            current.get(promise) != Some(shape) && !(current.get(promise).is_none() && is_reserved(now, promise, shape))
+            current.get(promise) != Some(shape) && !(!current.contains_key(promise) && is_reserved(now, promise, shape))
         })
         .map(|(promise, shape)| format!("{promise}: was `{shape}`, is {:?}", current.get(&promise)))
         .collect()
@@ -76,9 +96,16 @@ fn sources_keep_every_released_promise() {
     let released = understudy_files(&fs::read(path).unwrap());
     let now = understudy_files(understudy_protocol::FILE_DESCRIPTOR_SET);
     let broken = broken(&released, &now);
-    assert!(broken.is_empty(), "incompatible changes of proto/ (see proto/README.md):\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "incompatible changes of proto/ (see proto/README.md):\n{}",
+        broken.join("\n")
+    );
     let unreleased = promises(&now).len() - promises(&released).len();
-    assert_eq!(unreleased, 0, "compatible additions are not yet in the released contract: run `make descriptors`");
+    assert_eq!(
+        unreleased, 0,
+        "compatible additions are not yet in the released contract: run `make descriptors`"
+    );
 }
 
 #[test]
@@ -86,7 +113,11 @@ fn each_rule_is_enforced() {
     let released = understudy_files(understudy_protocol::FILE_DESCRIPTOR_SET);
     let change = |edit: fn(&mut DescriptorProto)| {
         let mut now = released.clone();
-        let message = now.iter_mut().flat_map(|f| &mut f.message_type).find(|m| m.name() == "Classification").unwrap();
+        let message = now
+            .iter_mut()
+            .flat_map(|f| &mut f.message_type)
+            .find(|m| m.name() == "Classification")
+            .unwrap();
         edit(message);
         broken(&released, &now).len()
     };
@@ -106,7 +137,11 @@ fn each_rule_is_enforced() {
     assert_eq!(change(reserve), 0, "reserved");
 
     let mut now = released.clone();
-    let service = now.iter_mut().flat_map(|f| &mut f.service).find(|s| s.name() == "Analyst").unwrap();
+    let service = now
+        .iter_mut()
+        .flat_map(|f| &mut f.service)
+        .find(|s| s.name() == "Analyst")
+        .unwrap();
     service.method[0].server_streaming = Some(true);
     assert_eq!(broken(&released, &now).len(), 1, "streaming changed");
 }

@@ -7,10 +7,22 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, Args)]
 pub struct LogOptions {
     /// What to log, e.g. `info` or `understudy_router=debug,warn`
-    #[arg(long, env = "UNDERSTUDY_LOG", default_value = "info", value_name = "FILTER", global = true)]
+    #[arg(
+        long,
+        env = "UNDERSTUDY_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        global = true
+    )]
     pub log: String,
     /// How to write log lines: `text`, `json`, or `auto` (text on a terminal, JSON elsewhere)
-    #[arg(long, env = "UNDERSTUDY_LOG_FORMAT", default_value = "auto", value_enum, global = true)]
+    #[arg(
+        long,
+        env = "UNDERSTUDY_LOG_FORMAT",
+        default_value = "auto",
+        value_enum,
+        global = true
+    )]
     pub log_format: LogFormat,
 }
 
@@ -31,7 +43,9 @@ pub enum LogFormat {
 /// If the filter cannot be parsed or logging was set up already.
 pub fn init(options: &LogOptions) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&options.log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let terminal = io::stderr().is_terminal();
     let json = match options.log_format {
         LogFormat::Auto => !terminal,
