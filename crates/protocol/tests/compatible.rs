@@ -83,8 +83,9 @@ fn broken(released: &[FileDescriptorProto], now: &[FileDescriptorProto]) -> Vec<
     let current = promises(now);
     promises(released)
         .into_iter()
-        .filter(|(promise, shape)| {
-            current.get(promise) != Some(shape) && !(!current.contains_key(promise) && is_reserved(now, promise, shape))
+        .filter(|(promise, shape)| match current.get(promise) {
+            Some(now_shape) => now_shape != shape,
+            None => !is_reserved(now, promise, shape),
         })
         .map(|(promise, shape)| format!("{promise}: was `{shape}`, is {:?}", current.get(&promise)))
         .collect()
