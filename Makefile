@@ -1,0 +1,67 @@
+# `make demo` shows the platform at work, `make test` proves it. Both install what is missing first.
+
+CACHE := $(or $(UNDERSTUDY_CACHE),$(HOME)/.cache/understudy)
+# The same libtorch for every clone, and the same path: a changed path would rebuild the native code.
+export LIBTORCH ?= $(CACHE)/libtorch-2.11.0
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+BIN := $(CARGO_TARGET_DIR)/release
+CARGO_DENY := $(or $(shell command -v cargo-deny),$(CACHE)/bin/cargo-deny)
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Installs what building and running needs (Debian packages, libtorch)
+	@scripts/setup.sh
+
+.PHONY: build
+build: setup ## Builds every binary into target/release
+	cargo build --release --workspace --bins
+
+.PHONY: demo
+demo: build ## Runs the platform on real models: serve, split, swap under load, report
+	UNDERSTUDY_BIN=$(BIN) demo/run.sh
+
+.PHONY: test
+test: setup-test lint test-rust test-system ## Runs all checks and tests
+
+.PHONY: setup-test
+setup-test:
+	@scripts/setup.sh --test
+
+.PHONY: lint
+lint: ## Formatter, clippy, docs, licences, spelling
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+	$(CARGO_DENY) --log-level error check licenses bans sources
+	$(CACHE)/venv-test/bin/typos
+
+.PHONY: test-rust
+test-rust: ## The Rust tests
+	cargo test --release --workspace
+
+.PHONY: test-system
+test-system: ## Tests of the running platform, with Python clients and etcdctl
+	cargo build --release --workspace --bins
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-test/bin/python -m pytest tests/system
+
+.PHONY: descriptors
+descriptors: ## Releases the contract: run after a compatible change of proto/
+	cargo run --release --quiet -p understudy-protocol --example descriptors > proto/descriptors/understudy.v1.binpb.new
+	mv proto/descriptors/understudy.v1.binpb.new proto/descriptors/understudy.v1.binpb
+
+.PHONY: train-starter
+train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour)
+	UNDERSTUDY_BIN=$(BIN) scripts/train-starter.sh
+
+.PHONY: evaluate-starter
+evaluate-starter: build ## Evaluates models/starter on the IMDb test split (needs UNDERSTUDY_DATA)
+	UNDERSTUDY_BIN=$(BIN) scripts/evaluate-starter.sh
+
+.PHONY: bench
+bench: ## Measures against transformers, ONNX Runtime and a direct call, and writes the tables to the terminal
+	@scripts/setup.sh --bench
+	cargo build --release --workspace --bins --examples
+	UNDERSTUDY_BIN=$(BIN) bench/run.sh
