@@ -1,1 +1,3 @@
-//! stub
+//! Pure logic of traffic splitting and rollouts: no IO, no clock, no randomness of its own.
+
+pub mod split;
