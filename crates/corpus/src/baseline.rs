@@ -1,0 +1,142 @@
+//! The baseline: TF-IDF and logistic regression. It is what a trained network must beat, and a teacher for small ones.
+
+use crate::logistic::Logistic;
+use crate::tfidf::Sparse;
+use crate::{Error, LogisticOptions, TfIdf, TfIdfOptions};
+
+/// Settings of both stages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BaselineOptions {
+    /// Features.
+    pub features: TfIdfOptions,
+    /// Fit.
+    pub fit: LogisticOptions,
+}
+
+/// A fitted baseline. With more than two classes it fits one against the rest for each.
+#[derive(Debug)]
+pub struct Baseline {
+    features: TfIdf,
+    models: Vec<Logistic>,
+}
+
+impl Baseline {
+    /// Learns from texts and their classes (0 to `classes` - 1).
+    ///
+    /// # Errors
+    /// If there are fewer than two classes, a class is out of range, or a class has no example.
+    pub fn fit(texts: &[&str], labels: &[usize], classes: usize, options: &BaselineOptions) -> Result<Self, Error> {
+        if classes < 2 || texts.len() != labels.len() || labels.iter().any(|&label| label >= classes) {
+            return Err(Error::Invalid(format!(
+                "the baseline needs two or more classes and one of them for each text: {} texts, {} labels, {classes} classes",
+                texts.len(),
+                labels.len(),
+            )));
+        }
+        if let Some(missing) = (0..classes).find(|class| !labels.contains(class)) {
+            return Err(Error::Invalid(format!("no example of class {missing} to learn from")));
+        }
+        let features = TfIdf::fit(texts.iter().copied(), &options.features);
+        let mut rows = Sparse::default();
+        for text in texts {
+            rows.push(&features.transform(text));
+        }
+        let against_rest = if classes == 2 { 1..2 } else { 0..classes };
+        let models = against_rest
+            .map(|class| {
+                let positive: Vec<bool> = labels.iter().map(|&label| label == class).collect();
+                Logistic::fit(&rows, features.features(), &positive, &options.fit)
+            })
+            .collect();
+        Ok(Self { features, models })
+    }
+
+    /// One score per class; their softmax is the probability of each of two classes.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "scores need no more than f32")]
+    pub fn logits(&self, text: &str) -> Vec<f32> {
+        let row = self.features.transform(text);
+        match self.models.as_slice() {
+            [model] => {
+                let half = (model.score(&row) / 2.0) as f32;
+                vec![-half, half]
+            }
+            // ln of one-against-rest odds' probability, so that the softmax is the normalised probabilities.
+            models => models
+                .iter()
+                .map(|model| -(-model.score(&row)).exp().ln_1p() as f32)
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Expected {
+        texts: Vec<String>,
+        labels: Vec<usize>,
+        held_out: Vec<String>,
+        features: usize,
+        strength: f64,
+        documents_min: u32,
+        scores: Vec<f64>,
+    }
+
+    /// Values from scikit-learn: `fixtures/generate.py`.
+    #[test]
+    fn scores_as_scikit_learn() {
+        let expected: Expected = serde_json::from_str(include_str!("../fixtures/baseline.json")).unwrap();
+        let options = BaselineOptions {
+            features: TfIdfOptions {
+                documents_min: expected.documents_min,
+                documents_max_share: 1.0,
+                ..TfIdfOptions::default()
+            },
+            fit: LogisticOptions {
+                strength: expected.strength,
+                tolerance: 1e-10,
+                ..LogisticOptions::default()
+            },
+        };
+        let texts: Vec<&str> = expected.texts.iter().map(String::as_str).collect();
+        let baseline = Baseline::fit(&texts, &expected.labels, 2, &options).unwrap();
+        assert_eq!(baseline.features.features(), expected.features);
+        for (text, expected) in expected.held_out.iter().zip(&expected.scores) {
+            let logits = baseline.logits(text);
+            let score = f64::from(logits[1] - logits[0]);
+            assert!((score - expected).abs() < 1e-4, "{text}: {score} for {expected}");
+        }
+    }
+
+    #[test]
+    fn three_classes() {
+        let texts = ["red rose", "red", "green leaf", "green", "blue sky", "blue"];
+        let options = BaselineOptions {
+            features: TfIdfOptions {
+                documents_min: 1,
+                ..TfIdfOptions::default()
+            },
+            ..BaselineOptions::default()
+        };
+        let baseline = Baseline::fit(&texts, &[0, 0, 1, 1, 2, 2], 3, &options).unwrap();
+        let logits = baseline.logits("a green sea");
+        assert!(logits[1] > logits[0] && logits[1] > logits[2], "{logits:?}");
+    }
+
+    #[test]
+    fn impossible_wishes_are_refused() {
+        let fit = |labels: &[usize], classes| Baseline::fit(&["a", "b"], labels, classes, &BaselineOptions::default());
+        assert!(fit(&[0, 1], 1).is_err());
+        assert!(fit(&[0, 2], 2).is_err());
+        assert!(fit(&[0], 2).is_err());
+        assert!(
+            fit(&[1, 1], 2)
+                .unwrap_err()
+                .to_string()
+                .contains("no example of class 0")
+        );
+    }
+}

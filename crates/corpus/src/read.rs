@@ -1,0 +1,294 @@
+//! Streaming reader of review files: CSV (or tab-separated) with a header, plain, gzip or zstd.
+//!
+//! Columns are found by name, compression by the first bytes. A record is whole and valid or an error with its line.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+const TEXT_COLUMNS: [&str; 3] = ["review", "text", "sentence"];
+const LABEL_COLUMNS: [&str; 2] = ["sentiment", "label"];
+const SPLIT_COLUMN: &str = "split";
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What a record is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To choose among models and settings.
+    Validation,
+    /// To measure the chosen one.
+    Test,
+}
+
+impl Split {
+    fn parse(name: &str) -> Option<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "val" | "valid" | "validation" | "dev" => Some(Self::Validation),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+/// One row of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it begins, from 1.
+    pub line: u64,
+    /// The text as it stands there.
+    pub text: String,
+    /// The label as it stands there, without white space around it; `None` if the file has no such column.
+    pub label: Option<String>,
+    /// `None` if the file has no such column.
+    pub split: Option<Split>,
+}
+
+/// Reads the records of one file, in order.
+pub struct Reader {
+    path: PathBuf,
+    csv: csv::Reader<Box<dyn Read + Send>>,
+    row: csv::ByteRecord,
+    text: usize,
+    label: Option<usize>,
+    split: Option<usize>,
+    failed: bool,
+}
+
+impl Reader {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged or has no column for the text (`review`, `text` or `sentence`).
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        let plain = decompress(file).map_err(io)?;
+        let (separator, plain) = separator(plain).map_err(io)?;
+        let mut csv = csv::ReaderBuilder::new().delimiter(separator).from_reader(plain);
+        let headers = csv.byte_headers().map_err(|error| malformed(path, &error, 1))?;
+        let headers: Vec<String> = headers
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase())
+            .collect();
+        let find = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| headers.iter().position(|header| header == name))
+        };
+        let (text, label, split) = (find(&TEXT_COLUMNS), find(&LABEL_COLUMNS), find(&[SPLIT_COLUMN]));
+        let Some(text) = text else {
+            return Err(Error::MissingColumn {
+                path: path.to_owned(),
+                wanted: "\"review\", \"text\" or \"sentence\"",
+                found: headers,
+            });
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            csv,
+            row: csv::ByteRecord::new(),
+            text,
+            label,
+            split,
+            failed: false,
+        })
+    }
+
+    /// The same, for files that must have a column of labels.
+    ///
+    /// # Errors
+    /// As [`Reader::open`]; also if there is no column `sentiment` or `label`.
+    pub fn open_labelled(path: &Path) -> Result<Self, Error> {
+        let mut reader = Self::open(path)?;
+        if reader.label.is_some() {
+            return Ok(reader);
+        }
+        let found = match reader.csv.byte_headers() {
+            Ok(headers) => headers
+                .iter()
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        Err(Error::MissingColumn {
+            path: reader.path,
+            wanted: "\"sentiment\" or \"label\"",
+            found,
+        })
+    }
+
+    fn record(&self) -> Result<Record, Error> {
+        let line = self.row.position().map_or(0, csv::Position::line);
+        let fail = |reason: String| Error::Malformed {
+            path: self.path.clone(),
+            line,
+            reason,
+        };
+        let field = |column: usize| {
+            std::str::from_utf8(self.row.get(column).unwrap_or_default()).map_err(|error| {
+                fail(format!(
+                    "not UTF-8 (byte {} of its field): convert it, e.g. with iconv",
+                    error.valid_up_to() + 1
+                ))
+            })
+        };
+        let split = match self.split.map(field).transpose()? {
+            None => None,
+            Some(name) => Some(
+                Split::parse(name)
+                    .ok_or_else(|| fail(format!("unknown split {name:?}; known are: train, val, test")))?,
+            ),
+        };
+        Ok(Record {
+            line,
+            text: field(self.text)?.to_owned(),
+            label: self.label.map(field).transpose()?.map(|label| label.trim().to_owned()),
+            split,
+        })
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let line = self.csv.position().line();
+        let item = match self.csv.read_byte_record(&mut self.row) {
+            Ok(false) => return None,
+            Ok(true) => self.record(),
+            Err(error) => Err(malformed(&self.path, &error, line)),
+        };
+        self.failed = item.is_err();
+        Some(item)
+    }
+}
+
+fn malformed(path: &Path, error: &csv::Error, line: u64) -> Error {
+    let line = error.position().map_or(line, csv::Position::line);
+    let reason = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} fields where the header has {expected_len}; is a quotation mark or a comma missing?")
+        }
+        csv::ErrorKind::Io(source) => format!("{source}; is the file damaged or cut off?"),
+        _ => error.to_string(),
+    };
+    Error::Malformed {
+        path: path.to_owned(),
+        line,
+        reason,
+    }
+}
+
+/// Fills `buffer` as far as the stream goes.
+fn peek(stream: &mut impl Read, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    stream.take(length).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn decompress(mut file: File) -> std::io::Result<Box<dyn Read + Send>> {
+    let start = peek(&mut file, 4)?;
+    let whole = std::io::Cursor::new(start.clone()).chain(file);
+    Ok(if start.starts_with(&ZSTD_MAGIC) {
+        Box::new(zstd::Decoder::new(whole)?)
+    } else if start.starts_with(&GZIP_MAGIC) {
+        Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(whole)))
+    } else {
+        Box::new(whole)
+    })
+}
+
+/// Tab if the first line has one before any comma.
+fn separator(mut stream: Box<dyn Read + Send>) -> std::io::Result<(u8, Box<dyn Read + Send>)> {
+    let start = peek(&mut stream, 4096)?;
+    let separator = start
+        .iter()
+        .copied()
+        .find(|byte| matches!(byte, b'\t' | b',' | b'\n'))
+        .filter(|&byte| byte != b'\n');
+    Ok((
+        separator.unwrap_or(b','),
+        Box::new(std::io::Cursor::new(start).chain(stream)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Vec<Record>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        Reader::open(&path)?.collect()
+    }
+
+    const TWO: &str =
+        "\u{feff}id,Split,Sentiment,Review\n1,train,positive,\"Two\nlines, \"\"quoted\"\"\"\n2,test, neg ,Plain\n";
+
+    #[test]
+    fn plain_gzip_and_zstd_read_alike() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(TWO.as_bytes()).unwrap();
+        let plain = read("a.csv", TWO.as_bytes()).unwrap();
+        assert_eq!(plain, read("a.bin", &gzip.finish().unwrap()).unwrap());
+        assert_eq!(
+            plain,
+            read("a.bin", &zstd::encode_all(TWO.as_bytes(), 1).unwrap()).unwrap()
+        );
+        assert_eq!(plain.len(), 2);
+        assert_eq!(plain[0].text, "Two\nlines, \"quoted\"");
+        assert_eq!(
+            (plain[1].line, plain[1].label.as_deref(), plain[1].split),
+            (4, Some("neg"), Some(Split::Test))
+        );
+    }
+
+    #[test]
+    fn tab_separated_with_other_names() {
+        let records = read("dev.tsv", b"label\tsentence\n1\ta fine, quiet film\n").unwrap();
+        assert_eq!(
+            (records[0].label.as_deref(), records[0].text.as_str()),
+            (Some("1"), "a fine, quiet film")
+        );
+        assert_eq!(read("a.txt", b"review\nNo label here\n").unwrap()[0].label, None);
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let message = |name, bytes: &[u8]| read(name, bytes).unwrap_err().to_string();
+        assert!(message("a.csv", b"id,body\n1,x\n").ends_with("\"review\", \"text\" or \"sentence\" among: id, body"));
+        assert!(message("a.csv", b"review,label\nfine,1\nbad \xff,0\n").contains("line 3: not UTF-8 (byte 5"));
+        assert!(message("a.csv", b"review,label\nfine,1\nshort\n").contains("line 3: 1 fields where the header has 2"));
+        assert!(message("a.csv", b"review,split\nfine,later\n").contains("unknown split \"later\""));
+        let whole = zstd::encode_all(TWO.repeat(3000).as_bytes(), 1).unwrap();
+        assert!(message("a.zst", &whole[..whole.len() / 2]).contains("a.zst"));
+        assert!(matches!(Reader::open(Path::new("/nowhere")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_missing_label_column_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "review,stars\nx,1\n").unwrap();
+        let error = Reader::open_labelled(&path).err().unwrap().to_string();
+        assert!(
+            error.contains("\"sentiment\" or \"label\" among: review, stars"),
+            "{error}"
+        );
+    }
+}
