@@ -1,0 +1,229 @@
+//! The boundary to C++: the only module with `unsafe` code.
+//!
+//! Tensors go to the shim as the pointers that `tch` holds (`at::Tensor *`), and come back as new ones that `tch` then owns.
+//! The shim catches every C++ exception; an error comes back as a string.
+#![expect(unsafe_code, reason = "calls into the C++ shim and memory-maps files")]
+
+use std::{
+    ffi::{CStr, c_char, c_void},
+    fs::File,
+    io,
+    path::Path,
+    ptr,
+};
+
+use tch::Tensor;
+
+use crate::error::Error;
+
+#[repr(C)]
+struct RawLinear {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn us_free_string(text: *mut c_char);
+    fn us_linear_new(weight: *const c_void, bias: *const c_void, kind: i32, error: *mut *mut c_char) -> *mut RawLinear;
+    fn us_linear_run(
+        linear: *const RawLinear,
+        x: *const c_void,
+        residual: *const c_void,
+        gelu: bool,
+        error: *mut *mut c_char,
+    ) -> *mut c_void;
+    fn us_linear_free(linear: *mut RawLinear);
+    fn us_autocast_begin(error: *mut *mut c_char) -> i32;
+    fn us_autocast_end(before: i32);
+    fn us_load_cuda() -> *mut c_char;
+    fn us_limit_arenas(arenas: i32);
+    fn us_trim_memory();
+    fn us_find_symbol(name: *const c_char) -> *mut c_void;
+}
+
+/// Takes over a string that the shim allocated.
+fn take_string(text: *mut c_char) -> String {
+    if text.is_null() {
+        return "no reason given".to_owned();
+    }
+    // SAFETY: the shim made it with strdup, so it ends with a zero byte and is ours to free, once, after the copy.
+    unsafe {
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        us_free_string(text);
+        copy
+    }
+}
+
+fn engine_error(error: *mut c_char) -> Error {
+    Error::engine(&take_string(error))
+}
+
+/// How a [`Linear`]'s weight is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// As it is: any device, any kind.
+    Plain = 0,
+    /// oneDNN's blocked layout: CPU, f32 or bf16.
+    OneDnn = 1,
+    /// FBGEMM, 8 bits by output channel, activations quantised by batch: CPU, f32 in and out.
+    Int8 = 2,
+}
+
+/// A linear layer with its weight packed once.
+pub(crate) struct Linear(ptr::NonNull<RawLinear>);
+
+// SAFETY: the C++ object owns its tensors through atomic reference counts and has no tie to a thread.
+unsafe impl Send for Linear {}
+// SAFETY: it is never changed after its making; running it only reads the packed weight, and libtorch allows concurrent reads.
+unsafe impl Sync for Linear {}
+
+impl Linear {
+    pub(crate) fn new(weight: &Tensor, bias: &Tensor, packing: Packing) -> Result<Linear, Error> {
+        let mut error = ptr::null_mut();
+        // SAFETY: both pointers are live `at::Tensor`s for the length of the call, which copies what it keeps.
+        let raw = unsafe {
+            us_linear_new(
+                weight.as_ptr().cast(),
+                bias.as_ptr().cast(),
+                packing as i32,
+                &raw mut error,
+            )
+        };
+        ptr::NonNull::new(raw).map(Linear).ok_or_else(|| engine_error(error))
+    }
+
+    /// `x · weightᵀ + bias`, then the exact GELU if wished.
+    pub(crate) fn run(&self, x: &Tensor, gelu: bool) -> Result<Tensor, Error> {
+        self.run_raw(x, ptr::null(), gelu)
+    }
+
+    /// `x · weightᵀ + bias + residual`.
+    pub(crate) fn run_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor, Error> {
+        self.run_raw(x, residual.as_ptr().cast(), false)
+    }
+
+    fn run_raw(&self, x: &Tensor, residual: *const c_void, gelu: bool) -> Result<Tensor, Error> {
+        let mut error = ptr::null_mut();
+        // SAFETY: `self.0` is live until drop; `x` and `residual` (null or live) outlive the call.
+        let raw = unsafe { us_linear_run(self.0.as_ptr(), x.as_ptr().cast(), residual, gelu, &raw mut error) };
+        if raw.is_null() {
+            return Err(engine_error(error));
+        }
+        // SAFETY: the shim made it with `new at::Tensor`, exactly what `tch` deletes when it drops.
+        Ok(unsafe { Tensor::from_ptr(raw.cast()) })
+    }
+}
+
+impl Drop for Linear {
+    fn drop(&mut self) {
+        // SAFETY: made by us_linear_new, freed here only.
+        unsafe { us_linear_free(self.0.as_ptr()) }
+    }
+}
+
+/// A tensor that is only read from its making on, so threads may share it.
+pub(crate) struct SharedTensor(Tensor);
+
+// SAFETY: `tch` leaves `Sync` out because a tensor can be changed through a shared handle. This wrapper lends it out
+// within the crate only, to code that never changes it in place; libtorch allows concurrent reads.
+unsafe impl Sync for SharedTensor {}
+
+impl SharedTensor {
+    pub(crate) fn new(tensor: Tensor) -> SharedTensor {
+        SharedTensor(tensor)
+    }
+}
+
+impl std::ops::Deref for SharedTensor {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// bf16 autocast on the CPU for this thread while it lives. `tch::autocast` reaches CUDA only.
+///
+/// Hold it over the forward pass of one training step and drop it before the optimiser's step: on drop libtorch forgets
+/// the casts of the weights that it made.
+#[must_use = "autocast ends when this is dropped"]
+pub struct CpuAutocast {
+    before: i32,
+    // Autocast belongs to the thread that began it.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl CpuAutocast {
+    /// Begins bf16 autocast.
+    pub fn bf16() -> Result<CpuAutocast, Error> {
+        let mut error = ptr::null_mut();
+        // SAFETY: no arguments but the place for an error.
+        let before = unsafe { us_autocast_begin(&raw mut error) };
+        if before < 0 {
+            return Err(engine_error(error));
+        }
+        Ok(CpuAutocast {
+            before,
+            _not_send: std::marker::PhantomData,
+        })
+    }
+}
+
+impl Drop for CpuAutocast {
+    fn drop(&mut self) {
+        // SAFETY: on the thread that began it, as the type is not Send.
+        unsafe { us_autocast_end(self.before) }
+    }
+}
+
+/// Maps a file into memory for reading.
+pub(crate) fn map_file(path: &Path) -> io::Result<memmap2::Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: a file cut short while mapped would raise SIGBUS. Checkpoints are read from the worker's cache or a finished
+    // folder, where files are replaced by rename and never written in place; the map is dropped after the load.
+    unsafe { memmap2::Mmap::map(&file) }
+}
+
+/// Loads libtorch's CUDA half, or says why not.
+pub(crate) fn load_cuda() -> Result<(), String> {
+    // SAFETY: no arguments; it runs the library's own constructors, which libtorch makes safe to run at any time.
+    let reason = unsafe { us_load_cuda() };
+    if reason.is_null() {
+        Ok(())
+    } else {
+        Err(take_string(reason))
+    }
+}
+
+/// Bounds the number of malloc's arenas.
+pub(crate) fn limit_arenas(arenas: i32) {
+    // SAFETY: mallopt checks its argument.
+    unsafe { us_limit_arenas(arenas) }
+}
+
+/// Gives freed memory back to the system.
+pub(crate) fn trim_memory() {
+    // SAFETY: malloc_trim is thread-safe.
+    unsafe { us_trim_memory() }
+}
+
+/// The address of a symbol as the dynamic loader sees it.
+pub(crate) fn find_symbol(name: &CStr) -> *const c_void {
+    // SAFETY: the name ends with a zero byte; the result is not followed.
+    unsafe { us_find_symbol(name.as_ptr()) }
+}
+
+/// What libtorch's MKL asks before it takes its fast kernels: whether this is an Intel processor. On others it falls back to
+/// code that is less than half as fast, although the processor has the same instructions. This definition, exported by the
+/// executable (see `build.rs`), comes before MKL's own and answers by instruction set instead.
+// SAFETY: the name is MKL's and nobody else's; interposing it is the point.
+#[unsafe(no_mangle)]
+pub extern "C" fn mkl_serv_intel_cpu_true() -> i32 {
+    i32::from(std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"))
+}
+
+/// The same question under its other name.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn mkl_serv_intel_cpu() -> i32 {
+    mkl_serv_intel_cpu_true()
+}

@@ -1,0 +1,279 @@
+//! The trainable network, on `tch::nn::VarStore`, with Hugging Face's parameter names.
+//!
+//! `DistilBertForSequenceClassification`: embeddings, transformer blocks with the layer norm after each residual, and on the
+//! first token's vector a linear layer, ReLU and the classifier. It computes on padded batches and on whatever device and
+//! kind the `VarStore` has. For serving there is [`Classifier`](crate::Classifier), which computes the same faster.
+//!
+//! New weights are drawn as `transformers` draws them: normal with the deviation `initializer_range`, biases 0. Whoever
+//! wants others changes the variables of the `VarStore`, by name, before training ([`set`]).
+
+use std::{borrow::Borrow, fs, path::Path};
+
+use tch::{
+    Kind, Tensor,
+    nn::{self, Init, VarStore},
+};
+
+use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, weights};
+
+/// The epsilon of every layer norm, fixed in DistilBERT.
+pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-12;
+
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    fn new(path: &nn::Path, from: usize, to: usize, deviation: f64) -> Result<Linear, Error> {
+        let init = Init::Randn {
+            mean: 0.0,
+            stdev: deviation,
+        };
+        Ok(Linear {
+            weight: path.f_var("weight", &[to as i64, from as i64], init)?,
+            bias: path.f_var("bias", &[to as i64], Init::Const(0.0))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}
+
+struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    fn new(path: &nn::Path, dim: usize) -> Result<LayerNorm, Error> {
+        Ok(LayerNorm {
+            weight: path.f_var("weight", &[dim as i64], Init::Const(1.0))?,
+            bias: path.f_var("bias", &[dim as i64], Init::Const(0.0))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        Ok(x.f_layer_norm(
+            self.weight.size(),
+            Some(&self.weight),
+            Some(&self.bias),
+            LAYER_NORM_EPSILON,
+            true,
+        )?)
+    }
+}
+
+struct Block {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    attention_norm: LayerNorm,
+    lin1: Linear,
+    lin2: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Block {
+    fn new(path: &nn::Path, config: &Config) -> Result<Block, Error> {
+        let (dim, deviation) = (config.dim, config.initializer_range);
+        let attention = path / "attention";
+        let square = |name: &str| Linear::new(&(&attention / name), dim, dim, deviation);
+        let ffn = path / "ffn";
+        Ok(Block {
+            q: square("q_lin")?,
+            k: square("k_lin")?,
+            v: square("v_lin")?,
+            out: square("out_lin")?,
+            attention_norm: LayerNorm::new(&(path / "sa_layer_norm"), dim)?,
+            lin1: Linear::new(&(&ffn / "lin1"), dim, config.hidden_dim, deviation)?,
+            lin2: Linear::new(&(&ffn / "lin2"), config.hidden_dim, dim, deviation)?,
+            output_norm: LayerNorm::new(&(path / "output_layer_norm"), dim)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, mask: &Tensor, config: &Config, train: bool) -> Result<Tensor, Error> {
+        let (batch, length, dim) = x.size3()?;
+        let heads = config.n_heads as i64;
+        let split = |linear: &Linear| -> Result<Tensor, Error> {
+            Ok(linear
+                .forward(x)?
+                .f_view([batch, length, heads, dim / heads])?
+                .f_transpose(1, 2)?)
+        };
+        let (q, k, v) = (split(&self.q)?, split(&self.k)?, split(&self.v)?);
+        let dropout = if train { config.attention_dropout } else { 0.0 };
+        let attention = Tensor::f_scaled_dot_product_attention(&q, &k, &v, Some(mask), dropout, false, None, false)?;
+        let attention = self
+            .out
+            .forward(&attention.f_transpose(1, 2)?.f_reshape([batch, length, dim])?)?;
+        let x = self.attention_norm.forward(&attention.f_add(x)?)?;
+        let hidden = self.lin1.forward(&x)?.f_gelu("none")?;
+        let hidden = self.lin2.forward(&hidden)?.f_dropout(config.dropout, train)?;
+        self.output_norm.forward(&hidden.f_add(&x)?)
+    }
+}
+
+/// The network with its classifier.
+pub struct Network {
+    config: Config,
+    words: Tensor,
+    positions: Tensor,
+    norm: LayerNorm,
+    blocks: Vec<Block>,
+    pre_classifier: Linear,
+    classifier: Linear,
+}
+
+impl Network {
+    /// Adds the network's variables to a `VarStore`, newly drawn. `path` is its root, or the names are not Hugging Face's.
+    pub fn new(path: &nn::Path, config: &Config) -> Result<Network, Error> {
+        config.validate()?;
+        let (dim, deviation) = (config.dim, config.initializer_range);
+        let init = Init::Randn {
+            mean: 0.0,
+            stdev: deviation,
+        };
+        let backbone = path / "distilbert";
+        let embeddings = &backbone / "embeddings";
+        let words = (&embeddings / "word_embeddings").f_var("weight", &[config.vocab_size as i64, dim as i64], init)?;
+        {
+            let _no_grad = tch::no_grad_guard();
+            let _zeroed = words.f_narrow(0, config.pad_token_id as i64, 1)?.f_zero_()?;
+        }
+        let layers = &backbone / "transformer" / "layer";
+        Ok(Network {
+            words,
+            positions: (&embeddings / "position_embeddings").f_var(
+                "weight",
+                &[config.max_position_embeddings as i64, dim as i64],
+                init,
+            )?,
+            norm: LayerNorm::new(&(&embeddings / "LayerNorm"), dim)?,
+            blocks: (0..config.n_layers)
+                .map(|i| Block::new(&(&layers / i), config))
+                .collect::<Result<_, _>>()?,
+            pre_classifier: Linear::new(&(path / "pre_classifier"), dim, dim, deviation)?,
+            classifier: Linear::new(&(path / "classifier"), dim, config.labels.len(), deviation)?,
+            config: config.clone(),
+        })
+    }
+
+    /// The logits, `[batch, labels]`, of token ids `[batch, length]` (i64). `mask` has the same shape and is 0 where a token is
+    /// padding. Every row needs a token that is not, and ids must lie within the vocabulary: on CUDA an id outside it is
+    /// noticed too late.
+    pub fn forward(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Result<Tensor, Error> {
+        let (batch, length) = ids.size2()?;
+        if mask.size() != [batch, length] || length < 1 || length > self.positions.size()[0] {
+            return Err(Error::Input(format!(
+                "ids are {:?}, the mask {:?}; both must be [batch, length], with 1 to {} tokens",
+                ids.size(),
+                mask.size(),
+                self.positions.size()[0]
+            )));
+        }
+        let words = Tensor::f_embedding(&self.words, ids, -1, false, false)?;
+        let x = self
+            .norm
+            .forward(&words.f_add(&self.positions.f_narrow(0, 0, length)?)?)?;
+        let mask = additive_mask(mask, x.f_kind()?)?;
+        let mut x = x.f_dropout(self.config.dropout, train)?;
+        for block in &self.blocks {
+            x = block.forward(&x, &mask, &self.config, train)?;
+        }
+        let first = x.f_select(1, 0)?;
+        let pooled = self
+            .pre_classifier
+            .forward(&first)?
+            .f_relu()?
+            .f_dropout(self.config.seq_classif_dropout, train)?;
+        self.classifier.forward(&pooled)
+    }
+
+    /// The shape of this network.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// `[batch, length]` of 0 and 1 to `[batch, 1, 1, length]` of −∞ and 0.
+pub(crate) fn additive_mask(mask: &Tensor, kind: Kind) -> Result<Tensor, Error> {
+    let padding = mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?;
+    let zeros = Tensor::f_zeros(padding.size(), (kind, padding.device()))?;
+    Ok(zeros.f_masked_fill(&padding, f64::NEG_INFINITY)?)
+}
+
+/// Replaces a variable's values, e.g. to begin from other weights than those that [`Network::new`] draws.
+pub fn set(store: &VarStore, name: &str, values: &Tensor) -> Result<(), Error> {
+    let mut variables = store.variables();
+    let variable = variables
+        .get_mut(name)
+        .ok_or_else(|| Error::Input(format!("the network has no tensor {name}")))?;
+    copy(variable, values)
+}
+
+fn copy(variable: &mut Tensor, values: &Tensor) -> Result<(), Error> {
+    if variable.size() != values.size() {
+        return Err(Error::Input(format!(
+            "a tensor of shape {:?} got {:?}",
+            variable.size(),
+            values.size()
+        )));
+    }
+    let _no_grad = tch::no_grad_guard();
+    Ok(variable.f_copy_(values)?)
+}
+
+/// Copies a checkpoint's weights into the variables of a [`Network`] of the same shape. A backbone without a classifier
+/// ([`Checkpoint::open_backbone`]) leaves the classifier as it was drawn. Returns whether the classifier came along.
+pub fn load(store: &VarStore, checkpoint: &Checkpoint) -> Result<bool, Error> {
+    let weights = checkpoint.weights()?;
+    let mut variables = store.variables();
+    for expected in layout::tensors(checkpoint.config()) {
+        if layout::is_head(&expected.name) && !weights.has_head {
+            continue;
+        }
+        let variable = variables
+            .get_mut(&expected.name)
+            .ok_or_else(|| Error::Input(format!("the network has no tensor {}", expected.name)))?;
+        copy(variable, &weights.tensor(&expected.name)?)?;
+    }
+    Ok(weights.has_head)
+}
+
+/// Writes a folder that [`Checkpoint::open`] and `transformers` read: `config.json`, `model.safetensors` (f32), `tokenizer.json`
+/// and `tokenizer_config.json`. Each file is there whole or not at all; `config.json` comes last.
+pub fn save_checkpoint(folder: &Path, config: &Config, store: &VarStore, tokenizer_json: &str) -> Result<(), Error> {
+    config.validate()?;
+    let mut variables = store.variables();
+    let mut wanted = std::collections::HashMap::new();
+    for expected in layout::tensors(config) {
+        let tensor = variables
+            .remove(&expected.name)
+            .ok_or_else(|| Error::Input(format!("the network has no tensor {}", expected.name)))?;
+        wanted.insert(expected.name, tensor);
+    }
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    weights::write_whole(
+        &folder.join("model.safetensors"),
+        &weights::to_safetensors(wanted.borrow())?,
+    )?;
+    weights::write_whole(&folder.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+    // The generic class takes tokenizer.json as it is, where DistilBERT's own would build parts of it anew from flags.
+    let tokenizer_config = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": config.max_position_embeddings,
+        "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]",
+    });
+    weights::write_whole(
+        &folder.join("tokenizer_config.json"),
+        format!("{tokenizer_config:#}\n").as_bytes(),
+    )?;
+    weights::write_whole(
+        &folder.join("config.json"),
+        format!("{:#}\n", config.to_json()).as_bytes(),
+    )
+}

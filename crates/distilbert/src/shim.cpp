@@ -1,0 +1,163 @@
+// The few operations of libtorch that the `tch` crate does not bind. Called from `native.rs` only.
+//
+// Every function that can throw catches and reports by `error` (a string to be freed with us_free_string), because an
+// exception must not cross into Rust.
+
+#include <dlfcn.h>
+#include <malloc.h>
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+namespace {
+
+enum Kind : int32_t { kPlain = 0, kOneDnn = 1, kInt8 = 2 };
+
+// A linear layer whose weight is laid out once for the kernels that will read it.
+struct Linear {
+  Kind kind;
+  at::Tensor weight;               // plain and oneDNN
+  std::optional<at::Tensor> bias;  // plain and oneDNN
+  c10::IValue packed;              // FBGEMM's packed weight and bias
+};
+
+const c10::OperatorHandle& find(const char* name, const char* overload) {
+  static thread_local std::vector<std::pair<std::string, c10::OperatorHandle>> cache;
+  std::string key = std::string(name) + "." + overload;
+  for (const auto& entry : cache)
+    if (entry.first == key) return entry.second;
+  cache.emplace_back(key, c10::Dispatcher::singleton().findSchemaOrThrow(name, overload));
+  return cache.back().second;
+}
+
+c10::IValue call(const char* name, const char* overload, torch::jit::Stack stack) {
+  auto handle = find(name, overload);
+  handle.callBoxed(stack);
+  return stack.at(0);
+}
+
+c10::IValue no_scalars() { return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get())); }
+
+void report(char** error, const char* what) { *error = strdup(what); }
+
+template <typename Result, typename Body>
+Result protect(char** error, Result failed, Body body) {
+  try {
+    return body();
+  } catch (const c10::Error& e) {
+    report(error, e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    report(error, e.what());
+  } catch (...) {
+    report(error, "unknown C++ exception");
+  }
+  return failed;
+}
+
+Linear* new_linear(const at::Tensor& weight, const at::Tensor& bias, Kind kind) {
+  auto linear = std::make_unique<Linear>();
+  linear->kind = kind;
+  switch (kind) {
+    case kPlain:
+      linear->weight = weight;
+      linear->bias = bias;
+      break;
+    case kOneDnn:
+      linear->weight = call("mkldnn::_reorder_linear_weight", "", {weight.to_mkldnn(), c10::IValue()}).toTensor();
+      linear->bias = bias;
+      break;
+    case kInt8: {
+      // Symmetric, one scale for each output channel.
+      auto w = weight.to(at::kFloat);
+      auto scales = w.abs().amax(1).div(127.0).clamp_min(1e-8).to(at::kDouble);
+      auto zeros = at::zeros({w.size(0)}, at::kLong);
+      auto quantised = at::quantize_per_channel(w, scales, zeros, 0, at::kQInt8);
+      linear->packed = call("quantized::linear_prepack", "", {quantised, bias.to(at::kFloat)});
+      break;
+    }
+  }
+  return linear.release();
+}
+
+at::Tensor run_linear(const Linear& linear, const at::Tensor& x, const at::Tensor* residual, bool gelu) {
+  at::Tensor y;
+  switch (linear.kind) {
+    case kOneDnn:
+      if (residual)
+        return call("mkldnn::_linear_pointwise", "binary", {x, *residual, linear.weight, linear.bias, "add"}).toTensor();
+      // Algorithm "none" is the exact GELU, by the error function.
+      return call("mkldnn::_linear_pointwise", "",
+                  {x, linear.weight, linear.bias, gelu ? "gelu" : "none", no_scalars(), gelu ? "none" : ""})
+          .toTensor();
+    case kInt8:
+      y = call("quantized::linear_dynamic", "", {x, linear.packed, false}).toTensor();
+      break;
+    case kPlain:
+      y = at::linear(x, linear.weight, linear.bias);
+      break;
+  }
+  if (gelu) y = at::gelu(y);
+  if (residual) y = y.add(*residual);
+  return y;
+}
+
+}  // namespace
+
+extern "C" {
+
+void us_free_string(char* s) { free(s); }
+
+Linear* us_linear_new(const at::Tensor* weight, const at::Tensor* bias, int32_t kind, char** error) {
+  return protect<Linear*>(error, nullptr, [&] { return new_linear(*weight, *bias, static_cast<Kind>(kind)); });
+}
+
+at::Tensor* us_linear_run(const Linear* linear, const at::Tensor* x, const at::Tensor* residual, bool gelu, char** error) {
+  return protect<at::Tensor*>(error, nullptr, [&] { return new at::Tensor(run_linear(*linear, *x, residual, gelu)); });
+}
+
+void us_linear_free(Linear* linear) { delete linear; }
+
+// Begins or ends bf16 autocast on the CPU for this thread. Returns what was set before, or -1 on error.
+int32_t us_autocast_begin(char** error) {
+  return protect<int32_t>(error, -1, [] {
+    int32_t before = at::autocast::is_autocast_enabled(at::kCPU) ? 1 : 0;
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    at::autocast::increment_nesting();
+    return before;
+  });
+}
+
+void us_autocast_end(int32_t before) {
+  char* error = nullptr;
+  protect<int32_t>(&error, -1, [&] {
+    // The cache holds casts of the weights; they are stale after the next optimiser step.
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(at::kCPU, before != 0);
+    return 0;
+  });
+  free(error);
+}
+
+// Loads the CUDA half of libtorch. Null: loaded; otherwise the loader's reason (to be freed).
+char* us_load_cuda() {
+  if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) return nullptr;
+  const char* reason = dlerror();
+  return strdup(reason ? reason : "unknown reason");
+}
+
+void us_limit_arenas(int32_t arenas) { mallopt(M_ARENA_MAX, arenas); }
+
+void us_trim_memory() { malloc_trim(0); }
+
+// The address that the dynamic loader gives to a name for the whole process.
+void* us_find_symbol(const char* name) { return dlsym(RTLD_DEFAULT, name); }
+
+}  // extern "C"
