@@ -6,13 +6,8 @@
 //!
 //! # What an executable owes
 //!
-//! ```no_run
-//! fn main() {
-//!     understudy_distilbert::init_process(); // first, before any thread
-//! }
-//! ```
-//!
-//! and this `build.rs`, because Cargo does not pass a library's link arguments on. They make the executable find libtorch
+//! It calls [`init_process`] first in `main`, before any thread, [`init_engine_thread`] in each thread that computes, and has
+//! this `build.rs`, because Cargo does not pass a library's link arguments on. They make the executable find libtorch
 //! (`lib` beside it, `../lib`, or where it was built) and export the function by which MKL learns that the processor has AVX2.
 //! Without the latter, fp32 on AMD processors runs at less than half its speed, as it does in Python.
 //!

@@ -217,13 +217,13 @@ pub(crate) fn find_symbol(name: &CStr) -> *const c_void {
 /// executable (see `build.rs`), comes before MKL's own and answers by instruction set instead.
 // SAFETY: the name is MKL's and nobody else's; interposing it is the point.
 #[unsafe(no_mangle)]
-pub extern "C" fn mkl_serv_intel_cpu_true() -> i32 {
+pub(crate) extern "C" fn mkl_serv_intel_cpu_true() -> i32 {
     i32::from(std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"))
 }
 
 /// The same question under its other name.
 // SAFETY: as above.
 #[unsafe(no_mangle)]
-pub extern "C" fn mkl_serv_intel_cpu() -> i32 {
+pub(crate) extern "C" fn mkl_serv_intel_cpu() -> i32 {
     mkl_serv_intel_cpu_true()
 }

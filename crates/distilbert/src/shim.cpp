@@ -70,7 +70,7 @@ Linear* new_linear(const at::Tensor& weight, const at::Tensor& bias, Kind kind) 
       linear->bias = bias;
       break;
     case kOneDnn:
-      linear->weight = call("mkldnn::_reorder_linear_weight", "", {weight.to_mkldnn(), c10::IValue()}).toTensor();
+      linear->weight = call("mkldnn::_reorder_linear_weight", "", {weight, c10::IValue()}).toTensor();
       linear->bias = bias;
       break;
     case kInt8: {
