@@ -1,1 +1,97 @@
-fn main() {}
+//! `understudy-trainer`: trains, evaluates and publishes DistilBERT classifiers.
+
+mod batches;
+mod card;
+mod data;
+mod evaluate;
+mod files;
+mod interrupt;
+mod model;
+mod optimizer;
+mod progress;
+mod publish;
+mod recipe;
+mod state;
+mod teacher;
+mod train;
+mod vocabulary;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use understudy_corpus::Limits;
+
+#[derive(Debug, Parser)]
+#[command(name = "understudy-trainer", version, about)]
+struct Arguments {
+    #[command(flatten)]
+    log: understudy_telemetry::LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a WordPiece vocabulary and write its tokenizer.json
+    Vocab(VocabOptions),
+    /// Train a new model, or go on from a checkpoint
+    Train(Box<train::TrainOptions>),
+    /// Measure a checkpoint or the baseline
+    Evaluate(evaluate::EvaluateOptions),
+    /// Put a checkpoint into the artifact store and the registry
+    Publish(publish::PublishOptions),
+}
+
+#[derive(Debug, clap::Args)]
+struct VocabOptions {
+    /// Files with reviews, labelled or not
+    #[arg(long, required = true, value_name = "FILE")]
+    data: Vec<PathBuf>,
+    /// Tokens
+    #[arg(long, default_value_t = 12_000)]
+    size: usize,
+    /// Where to write it
+    #[arg(long, short, default_value = "tokenizer.json", value_name = "FILE")]
+    output: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    understudy_distilbert::init_process();
+    understudy_telemetry::init(&arguments.log)?;
+    match arguments.command {
+        Command::Vocab(options) => {
+            let mut texts = Vec::new();
+            for path in &options.data {
+                texts.extend(understudy_corpus::load_unlabelled(path, &HashSet::new(), &Limits::training())?.texts);
+            }
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let json = vocabulary::train(&texts, options.size)?;
+            files::write_whole(&options.output, json.as_bytes())?;
+            println!("wrote {}", options.output.display());
+        }
+        Command::Train(options) => {
+            let stop = interrupt::Stop::default();
+            stop.listen().context("cannot listen for Ctrl-C")?;
+            if train::train(*options, &stop)? == train::Outcome::Interrupted {
+                return Ok(ExitCode::from(130));
+            }
+        }
+        Command::Evaluate(options) => println!("{}", evaluate::evaluate(&options)?),
+        Command::Publish(options) => println!("{}", publish::publish(&options)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,116 @@
+//! The network in training: built, drawn or loaded, and asked.
+
+use anyhow::Context;
+use tch::nn::VarStore;
+use tch::{Device, no_grad};
+use understudy_distilbert::network::{self, Network};
+use understudy_distilbert::{Checkpoint, Config, Tokenizer};
+
+use crate::batches;
+use crate::recipe::Recipe;
+
+/// Tokens, with padding, that one evaluation batch may have.
+const EVALUATION_TOKENS_MAX: usize = 16_384;
+
+/// A network with its variables and tokeniser.
+pub(crate) struct Model {
+    pub(crate) store: VarStore,
+    pub(crate) network: Network,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) device: Device,
+}
+
+impl Model {
+    /// A new network, drawn by the recipe's seed.
+    pub(crate) fn draw(
+        recipe: &Recipe,
+        labels: &[String],
+        tokenizer: Tokenizer,
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let config = Config {
+            vocab_size: tokenizer.vocab_size(),
+            max_position_embeddings: recipe.max_tokens,
+            dim: recipe.dim,
+            n_layers: recipe.layers,
+            n_heads: recipe.heads,
+            hidden_dim: recipe.hidden_dim,
+            dropout: recipe.dropout,
+            attention_dropout: recipe.attention_dropout,
+            seq_classif_dropout: recipe.classifier_dropout,
+            pad_token_id: usize::try_from(tokenizer.id("[PAD]").context("the tokeniser has no [PAD]")?)?,
+            labels: labels.to_vec(),
+            ..Config::default()
+        };
+        tch::manual_seed(i64::from_ne_bytes(recipe.seed.to_ne_bytes()));
+        let store = VarStore::new(device);
+        let network = Network::new(&store.root(), &config)?;
+        Ok(Self {
+            store,
+            network,
+            tokenizer,
+            device,
+        })
+    }
+
+    /// The network of a checkpoint, in fp32. A checkpoint without a classifier gets a new one with `labels`.
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        change: impl FnOnce(&mut Config),
+        device: Device,
+    ) -> anyhow::Result<Self> {
+        let mut config = checkpoint.config().clone();
+        change(&mut config);
+        let store = VarStore::new(device);
+        let network = Network::new(&store.root(), &config)?;
+        network::load(&store, checkpoint)?;
+        Ok(Self {
+            store,
+            network,
+            tokenizer: checkpoint.tokenizer().clone(),
+            device,
+        })
+    }
+
+    /// One row of logits for each row of token ids, in fp32, without dropout.
+    pub(crate) fn logits(&self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&index| rows[index].len());
+        let mut logits = vec![Vec::new(); rows.len()];
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            // The rows are sorted, so the last one of a batch is the longest.
+            let fits = (1..=rest.len())
+                .take_while(|&n| n * rows[rest[n - 1]].len() <= EVALUATION_TOKENS_MAX)
+                .last();
+            let (batch, after) = rest.split_at(fits.unwrap_or(1));
+            let texts: Vec<&[u32]> = batch.iter().map(|&index| rows[index]).collect();
+            let (ids, mask) = batches::tensors(&texts, self.network.config().pad_token_id, self.device)?;
+            let answers = no_grad(|| self.network.forward(&ids, &mask, false))?;
+            for (&index, answer) in batch.iter().zip(batches::rows(&answers)?) {
+                logits[index] = answer;
+            }
+            rest = after;
+        }
+        Ok(logits)
+    }
+}
+
+/// Probabilities from logits.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_sums_to_one() {
+        let probabilities = softmax(&[1000.0, 1000.0 + 3.0_f32.ln()]);
+        assert!((probabilities[0] - 0.25).abs() < 1e-4 && (probabilities[1] - 0.75).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,118 @@
+//! Training of a WordPiece vocabulary: lower case, BERT's normaliser and word breaks, `tokenizer.json` out.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{anyhow, ensure};
+use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainerBuilder};
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{AddedToken, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString};
+use tokenizers::{PreTokenizer, Tokenizer, Trainer, decoders};
+
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+/// Characters that the vocabulary spells; a word with a rarer one is [UNK].
+const ALPHABET_MAX: usize = 200;
+/// Rarer words do not shape the vocabulary.
+const FREQUENCY_MIN: u64 = 2;
+
+/// Trains a vocabulary of `size` tokens and returns the text of its `tokenizer.json`.
+pub(crate) fn train(texts: &[&str], size: usize) -> anyhow::Result<String> {
+    let failed = |error: tokenizers::Error| anyhow!("cannot train the vocabulary: {error}");
+    let normalizer = BertNormalizer::default();
+    let words = |text: &str| -> tokenizers::Result<Vec<String>> {
+        let mut normal = NormalizedString::from(text);
+        normalizer.normalize(&mut normal)?;
+        let mut parts = PreTokenizedString::from(normal);
+        BertPreTokenizer.pre_tokenize(&mut parts)?;
+        let parts = parts.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        Ok(parts.into_iter().map(|(word, ..)| word.to_owned()).collect())
+    };
+
+    let mut frequency: HashMap<char, u64> = HashMap::new();
+    for text in texts {
+        for c in words(text).map_err(failed)?.iter().flat_map(|word| word.chars()) {
+            *frequency.entry(c).or_default() += 1;
+        }
+    }
+    let mut alphabet: Vec<(char, u64)> = frequency.into_iter().collect();
+    alphabet.sort_unstable_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
+    alphabet.truncate(ALPHABET_MAX);
+    let mut alphabet: Vec<char> = alphabet.into_iter().map(|(c, _)| c).collect();
+    alphabet.sort_unstable();
+    let fewest = SPECIAL.len() + 2 * alphabet.len();
+    ensure!(
+        size > fewest,
+        "a vocabulary of {size} tokens is too small: {fewest} are needed for the characters alone"
+    );
+
+    // The library numbers "##c" in the order of a hash map and breaks ties between merges by number, so that each run would
+    // give another vocabulary. Numbered here, as if they were special tokens, they come out the same.
+    let inner = alphabet.iter().map(|c| AddedToken::from(format!("##{c}"), false));
+    let fixed = SPECIAL
+        .map(|token| AddedToken::from(token, true))
+        .into_iter()
+        .chain(inner)
+        .collect();
+    let mut trainer = WordPieceTrainerBuilder::new()
+        .vocab_size(size)
+        .min_frequency(FREQUENCY_MIN)
+        .initial_alphabet(alphabet.iter().copied().collect::<HashSet<char>>())
+        .limit_alphabet(alphabet.len())
+        .special_tokens(fixed)
+        .show_progress(false)
+        .build();
+    trainer.feed(texts.iter(), words).map_err(failed)?;
+    let mut model = WordPiece::default();
+    trainer.train(&mut model).map_err(failed)?;
+    ensure!(
+        model.get_vocab_size() <= size,
+        "the vocabulary came out larger than {size}"
+    );
+
+    let id = |token: &str| {
+        model
+            .token_to_id(token)
+            .ok_or_else(|| anyhow!("the vocabulary has no {token}"))
+    };
+    let processor = BertProcessing::new(("[SEP]".to_owned(), id("[SEP]")?), ("[CLS]".to_owned(), id("[CLS]")?));
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer
+        .with_normalizer(Some(normalizer))
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_decoder(Some(decoders::wordpiece::WordPiece::default()))
+        .with_post_processor(Some(processor));
+    tokenizer.add_special_tokens(&SPECIAL.map(|token| AddedToken::from(token, true)));
+    tokenizer.to_string(false).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequent_words_are_tokens_and_runs_agree() {
+        let texts: Vec<String> = (0..400)
+            .map(|i| {
+                format!(
+                    "A Wonderful film, number {} of {}; Ünusually dreadful pacing!",
+                    i * 7919 % 1000,
+                    i * 31 % 77
+                )
+            })
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let json = train(&texts, 200).unwrap();
+        assert_eq!(json, train(&texts, 200).unwrap());
+        let tokenizer = understudy_distilbert::Tokenizer::from_json(json.as_bytes(), 16).unwrap();
+        assert_eq!(tokenizer.id("[PAD]"), Some(0));
+        assert!(tokenizer.vocab_size() <= 200);
+        let ids = tokenizer.encode("wonderful UNUSUALLY").unwrap().ids;
+        assert_eq!(ids.len(), 4, "each is one token");
+        assert_eq!(
+            (ids[0], ids[3]),
+            (tokenizer.id("[CLS]").unwrap(), tokenizer.id("[SEP]").unwrap())
+        );
+        assert!(train(&texts, 50).unwrap_err().to_string().contains("too small"));
+    }
+}
