@@ -27,7 +27,9 @@ fn op() -> impl Strategy<Value = Op> {
 fn content(mvcc: &Mvcc, revision: i64) -> Map<Vec<u8>, (Vec<u8>, i64, i64, i64)> {
     let all = Keys::From(Bytes::new());
     let tuple = |kv: &KeyValue| (kv.value.to_vec(), kv.create_revision, kv.mod_revision, kv.version);
-    mvcc.range(&all, revision).map(|kv| (kv.key.to_vec(), tuple(kv))).collect()
+    mvcc.range(&all, revision)
+        .map(|kv| (kv.key.to_vec(), tuple(kv)))
+        .collect()
 }
 
 /// What the disk would hold.
@@ -36,7 +38,11 @@ struct Disk(Map<(i64, u32), (bool, KeyValue)>);
 
 impl Disk {
     fn reload(&self, mvcc: &Mvcc) -> Mvcc {
-        let changes = self.0.iter().map(|((_, sub), (deleted, kv))| Change { sub: *sub, deleted: *deleted, kv: kv.clone() });
+        let changes = self.0.iter().map(|((_, sub), (deleted, kv))| Change {
+            sub: *sub,
+            deleted: *deleted,
+            kv: kv.clone(),
+        });
         Mvcc::load(changes, mvcc.revision(), mvcc.compacted())
     }
 }
@@ -134,7 +140,11 @@ fn ranges() {
     ] {
         let keys = keys(key, end);
         let found: Vec<&[u8]> = mvcc.range(&keys, i64::MAX).map(|kv| &kv.key[..]).collect();
-        assert_eq!(found, expected.iter().map(|key| key.as_bytes()).collect::<Vec<_>>(), "{key:?} to {end:?}");
+        assert_eq!(
+            found,
+            expected.iter().map(|key| key.as_bytes()).collect::<Vec<_>>(),
+            "{key:?} to {end:?}"
+        );
         for key in ["a", "b", "b/1", "b/2", "c"] {
             assert_eq!(keys.contains(key.as_bytes()), expected.contains(&key), "{keys:?} {key}");
         }
@@ -161,6 +171,9 @@ fn history_is_bounded() {
     // What lives stays, however small the bound.
     let target = mvcc.excess(0, 0).unwrap();
     mvcc.compact(target);
-    assert_eq!(mvcc.get(b"k", i64::MAX).map(|kv| (kv.version, kv.value[0])), Some((100, 99)));
+    assert_eq!(
+        mvcc.get(b"k", i64::MAX).map(|kv| (kv.version, kv.value[0])),
+        Some((100, 99))
+    );
     assert_eq!(mvcc.excess(0, 0), None, "nothing is left to compact");
 }

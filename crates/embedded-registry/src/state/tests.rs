@@ -8,7 +8,12 @@ use crate::pb::etcdserverpb::{
 };
 
 fn put(key: &'static str, value: &'static str, lease: i64) -> PutRequest {
-    PutRequest { key: key.into(), value: value.into(), lease, ..PutRequest::default() }
+    PutRequest {
+        key: key.into(),
+        value: value.into(),
+        lease,
+        ..PutRequest::default()
+    }
 }
 
 impl State {
@@ -25,17 +30,36 @@ impl State {
 }
 
 fn started() -> State {
-    State { committed: 1, ..State::default() }
+    State {
+        committed: 1,
+        ..State::default()
+    }
 }
 
 #[test]
 fn what_is_not_on_disk_is_not_seen() {
     let mut state = started();
-    state.apply(&Command::Put(put("a", "1", 0)), Instant::now(), &mut Vec::new()).unwrap();
-    let request = RangeRequest { key: "a".into(), ..RangeRequest::default() };
+    state
+        .apply(&Command::Put(put("a", "1", 0)), Instant::now(), &mut Vec::new())
+        .unwrap();
+    let request = RangeRequest {
+        key: "a".into(),
+        ..RangeRequest::default()
+    };
     assert_eq!(state.range(&request).unwrap().count, 0);
-    let interest = Interest { keys: Keys::One("a".into()), puts: true, deletes: true, previous: false };
-    assert_eq!(state.watch(&interest, 1, 100), Watched::Events { events: vec![], next: 2 });
+    let interest = Interest {
+        keys: Keys::One("a".into()),
+        puts: true,
+        deletes: true,
+        previous: false,
+    };
+    assert_eq!(
+        state.watch(&interest, 1, 100),
+        Watched::Events {
+            events: vec![],
+            next: 2
+        }
+    );
     state.committed = 2;
     assert_eq!(state.range(&request).unwrap().count, 1);
     assert!(matches!(state.watch(&interest, 2, 100), Watched::Events { events, next: 3 } if events.len() == 1));
@@ -44,8 +68,13 @@ fn what_is_not_on_disk_is_not_seen() {
 #[test]
 fn a_refused_transaction_leaves_nothing() {
     let mut state = started();
-    let op = |request| RequestOp { request: Some(Request::RequestPut(request)) };
-    let txn = TxnRequest { success: vec![op(put("a", "1", 0)), op(put("b", "1", 99))], ..TxnRequest::default() };
+    let op = |request| RequestOp {
+        request: Some(Request::RequestPut(request)),
+    };
+    let txn = TxnRequest {
+        success: vec![op(put("a", "1", 0)), op(put("b", "1", 99))],
+        ..TxnRequest::default()
+    };
     assert_eq!(state.run(Command::Txn(txn)).unwrap_err(), Error::LeaseNotFound);
     assert_eq!((state.mvcc.revision(), state.keys().len()), (1, 0));
 }
@@ -63,7 +92,10 @@ fn compares() {
             target_union: operand,
             ..Compare::default()
         };
-        let txn = TxnRequest { compare: vec![compare], ..TxnRequest::default() };
+        let txn = TxnRequest {
+            compare: vec![compare],
+            ..TxnRequest::default()
+        };
         match state.run(Command::Txn(txn)) {
             Ok(Reply::Txn(response)) => response.succeeded,
             other => panic!("{other:?}"),
@@ -84,7 +116,11 @@ fn compares() {
         // As etcd: the value of a key that does not exist compares to nothing.
         (Value, NotEqual, Some(TargetUnion::Value("x".into())), "absent", false),
     ] {
-        assert_eq!(holds(target, result, operand.clone(), key), expected, "{target:?} {result:?} {operand:?} {key}");
+        assert_eq!(
+            holds(target, result, operand.clone(), key),
+            expected,
+            "{target:?} {result:?} {operand:?} {key}"
+        );
     }
 }
 
@@ -116,14 +152,27 @@ fn leases_take_their_keys_along() {
 #[test]
 fn watchers_read_whole_revisions_and_learn_of_compaction() {
     let mut state = started();
-    let op = |key| RequestOp { request: Some(Request::RequestPut(put(key, "1", 0))) };
-    let txn = TxnRequest { success: vec![op("a"), op("b")], ..TxnRequest::default() };
+    let op = |key| RequestOp {
+        request: Some(Request::RequestPut(put(key, "1", 0))),
+    };
+    let txn = TxnRequest {
+        success: vec![op("a"), op("b")],
+        ..TxnRequest::default()
+    };
     state.run(Command::Txn(txn)).unwrap();
     state.run(Command::Put(put("a", "2", 0))).unwrap();
-    let delete = DeleteRangeRequest { key: "a".into(), ..DeleteRangeRequest::default() };
+    let delete = DeleteRangeRequest {
+        key: "a".into(),
+        ..DeleteRangeRequest::default()
+    };
     state.run(Command::Delete(delete)).unwrap();
 
-    let all = Interest { keys: Keys::From(Bytes::new()), puts: true, deletes: true, previous: true };
+    let all = Interest {
+        keys: Keys::From(Bytes::new()),
+        puts: true,
+        deletes: true,
+        previous: true,
+    };
     // The smallest limit still gives a revision at a time.
     let (mut from, mut seen) = (1, Vec::new());
     while from <= state.committed {
@@ -136,25 +185,51 @@ fn watchers_read_whole_revisions_and_learn_of_compaction() {
         }
     }
     assert_eq!(seen, [2, 1, 1]);
-    let Watched::Events { events, .. } = state.watch(&all, 4, 1 << 20) else { panic!() };
+    let Watched::Events { events, .. } = state.watch(&all, 4, 1 << 20) else {
+        panic!()
+    };
     assert_eq!(events[0].r#type(), EventType::Delete);
     assert_eq!(events[0].prev_kv.as_ref().map(|kv| &kv.value[..]), Some(&b"2"[..]));
 
-    let deletes = Interest { puts: false, ..all.clone() };
+    let deletes = Interest {
+        puts: false,
+        ..all.clone()
+    };
     assert!(matches!(state.watch(&deletes, 1, 1 << 20), Watched::Events { events, next: 5 } if events.len() == 1));
 
     assert_eq!(
-        state.run(Command::Compact(CompactionRequest { revision: 9, physical: false })).unwrap_err(),
+        state
+            .run(Command::Compact(CompactionRequest {
+                revision: 9,
+                physical: false
+            }))
+            .unwrap_err(),
         Error::FutureRevision
     );
-    state.run(Command::Compact(CompactionRequest { revision: 4, physical: false })).unwrap();
+    state
+        .run(Command::Compact(CompactionRequest {
+            revision: 4,
+            physical: false,
+        }))
+        .unwrap();
     assert_eq!(
-        state.run(Command::Compact(CompactionRequest { revision: 4, physical: false })).unwrap_err(),
+        state
+            .run(Command::Compact(CompactionRequest {
+                revision: 4,
+                physical: false
+            }))
+            .unwrap_err(),
         Error::Compacted
     );
     assert_eq!(state.watch(&all, 3, 1), Watched::Compacted { revision: 4 });
-    let Watched::Events { events, .. } = state.watch(&all, 4, 1) else { panic!() };
-    assert_eq!((events.len(), events[0].prev_kv.clone()), (1, None), "the value before is compacted");
+    let Watched::Events { events, .. } = state.watch(&all, 4, 1) else {
+        panic!()
+    };
+    assert_eq!(
+        (events.len(), events[0].prev_kv.clone()),
+        (1, None),
+        "the value before is compacted"
+    );
 }
 
 #[test]
@@ -166,7 +241,12 @@ fn history_is_trimmed_to_its_bounds() {
         state.run(Command::Put(put("a", "1", 0))).unwrap();
         state.trim(&mut notes);
     }
-    let Some(Mutation::Compact { revision, dropped }) = notes.pop() else { panic!("not compacted") };
-    assert_eq!(state.mvcc.revision() - revision + 1, i64::try_from(HISTORY_CHANGES_MAX).unwrap());
+    let Some(Mutation::Compact { revision, dropped }) = notes.pop() else {
+        panic!("not compacted")
+    };
+    assert_eq!(
+        state.mvcc.revision() - revision + 1,
+        i64::try_from(HISTORY_CHANGES_MAX).unwrap()
+    );
     assert_eq!(dropped.len(), HISTORY_CHANGES_MAX / HISTORY_SLACK + 1);
 }

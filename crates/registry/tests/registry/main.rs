@@ -1,0 +1,50 @@
+//! One suite for the embedded registry and for a real etcd: what the components rely on must hold on both.
+
+mod calls;
+mod durability;
+mod etcdctl;
+mod records;
+mod server;
+mod watches;
+
+use server::Kind;
+
+macro_rules! on_both {
+    ($($module:ident :: $test:ident,)*) => {
+        mod embedded {
+            $(#[tokio::test] async fn $test() { super::$module::$test(super::Kind::Embedded).await; })*
+        }
+        mod etcd {
+            $(#[tokio::test] async fn $test() { super::$module::$test(super::Kind::Etcd).await; })*
+        }
+    };
+}
+
+on_both! {
+    calls::reading_and_writing,
+    calls::range_options,
+    calls::transactions,
+    calls::leases,
+    calls::leases_end,
+    watches::from_any_revision,
+    watches::many_on_one_stream,
+    watches::compaction_under_a_watch,
+    durability::acknowledged_writes_survive_sigkill,
+    durability::follower_catches_up_after_an_outage,
+    durability::restored_cluster_with_a_lower_revision,
+    records::compare_and_swap,
+    records::concurrent_increments_lose_nothing,
+    records::corrupt_records_keep_the_last_good,
+    records::announcements_come_and_go,
+    records::announcements_survive_losses,
+    etcdctl::reads_and_writes,
+    etcdctl::leases_and_watches,
+    etcdctl::asks_for_the_state,
+}
+
+/// The embedded registry as a process of its own, so that SIGKILL is real. Started by [`server::Server`].
+#[test]
+#[ignore = "not a test: the embedded registry as a process, started by the others"]
+fn embedded_server() {
+    server::embedded_main();
+}
