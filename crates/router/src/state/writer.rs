@@ -1,0 +1,192 @@
+//! The one task that publishes snapshots.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::MissedTickBehavior;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use understudy_protocol::v1;
+use understudy_registry::{Follow, Registry};
+
+use super::{
+    State,
+    build::{Input, build},
+    known::Known,
+    lkg,
+};
+use crate::{endpoint::PoolOptions, metrics::Metrics, target::FORWARDED};
+
+/// Vanished workers are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the writer works with.
+pub struct Writer {
+    /// Where snapshots go.
+    pub state: Arc<ArcSwap<State>>,
+    /// Metrics of the router.
+    pub metrics: Arc<Metrics>,
+    /// Health of the services that workers answer.
+    pub health: HealthReporter,
+    /// Folder of the last known good state.
+    pub folder: PathBuf,
+    /// Bounds of connections to workers.
+    pub pool: PoolOptions,
+    /// How long vanished workers are kept.
+    pub keep: Duration,
+}
+
+impl Writer {
+    /// Publishes the state on disk, then for ever what the registry says.
+    pub async fn run(self, registry: Registry) {
+        let (mut routes, mut workers): (Follow<v1::Route>, Follow<v1::Worker>) = (registry.follow(), registry.follow());
+        let mut known = self.load().await;
+        let mut saved = lkg::encode(&known).unwrap_or_default();
+        let mut connected_at = Instant::now();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stale: Vec<String> = Vec::new();
+        let mut published: Option<(Known, bool)> = None;
+        loop {
+            let (routes_view, workers_view) = (routes.view(), workers.view());
+            let (now, connected) = (Instant::now(), routes_view.connected && workers_view.connected);
+            if routes_view.synced {
+                let now_stale = known.merge_routes(&routes_view.records);
+                for model in now_stale.iter().filter(|model| !stale.contains(model)) {
+                    tracing::warn!(
+                        model,
+                        "the registry has a route of a lower epoch than the one served; ignored"
+                    );
+                    self.metrics.stale_routes.inc();
+                }
+                stale = now_stale;
+            }
+            if workers_view.synced {
+                known.merge_workers(&workers_view.records, now);
+            }
+            let state = self.state.load_full();
+            known.prune(now, self.keep, |name| {
+                state.workers.get(name).is_some_and(|w| w.endpoint.is_connected())
+            });
+            if connected {
+                connected_at = now;
+            }
+            self.metrics.registry_connected.set(connected.into());
+            self.metrics
+                .state_age
+                .set(i64::try_from((now - connected_at).as_secs()).unwrap_or(i64::MAX));
+
+            if published
+                .as_ref()
+                .is_none_or(|(before, was)| *before != known || *was != connected)
+            {
+                self.publish(&known, &state, connected).await;
+                published = Some((known.clone(), connected));
+                self.save(&known, &mut saved).await;
+            }
+            tokio::select! {
+                () = routes.changed() => {}
+                () = workers.changed() => {}
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
+    async fn publish(&self, known: &Known, previous: &State, connected: bool) {
+        let input = Input {
+            known,
+            previous,
+            connected,
+            seed: rand::random(),
+            pool: self.pool,
+            metrics: &self.metrics,
+        };
+        let state = Arc::new(build(&input));
+        self.metrics
+            .workers
+            .set(i64::try_from(state.workers.len()).unwrap_or(i64::MAX));
+        for gone in previous
+            .workers
+            .keys()
+            .filter(|name| !state.workers.contains_key(*name))
+        {
+            self.metrics.forget_worker(gone);
+            tracing::info!(worker = gone, "worker is gone");
+        }
+        for new in state
+            .workers
+            .values()
+            .filter(|w| !previous.workers.contains_key(&w.record.worker))
+        {
+            tracing::info!(
+                worker = new.record.worker,
+                address = new.record.address,
+                "worker is known"
+            );
+        }
+        for model in state.models.values() {
+            let before = previous.models.get(&model.route.model).map(|before| before.route.epoch);
+            if before != Some(model.route.epoch) {
+                tracing::info!(model = model.route.model, epoch = model.route.epoch, "route is served");
+            }
+        }
+        self.state.store(Arc::clone(&state));
+        for service in FORWARDED {
+            let mut models = state.models.values().filter(|model| model.kind == service.kind);
+            let serving = models.any(|model| {
+                model
+                    .arms
+                    .iter()
+                    .chain(&model.leftovers)
+                    .any(|arm| !arm.ready.is_empty())
+            });
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            self.health.set_service_status(service.name, status).await;
+        }
+    }
+
+    async fn load(&self) -> Known {
+        let folder = self.folder.clone();
+        match tokio::task::spawn_blocking(move || lkg::load(&folder)).await {
+            Ok(Ok(Some(known))) => {
+                tracing::info!(
+                    routes = known.routes.len(),
+                    workers = known.workers.len(),
+                    "last known good state loaded"
+                );
+                known
+            }
+            Ok(Ok(None)) => Known::default(),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "starting without a last known good state");
+                Known::default()
+            }
+            Err(error) => {
+                tracing::error!(%error, "the last known good state was not read");
+                Known::default()
+            }
+        }
+    }
+
+    /// Traffic does not depend on the file, so that it cannot be written is only logged.
+    async fn save(&self, known: &Known, saved: &mut Vec<u8>) {
+        let text = match lkg::encode(known) {
+            Ok(text) if text != *saved => text,
+            Ok(_) => return,
+            Err(error) => return tracing::error!(error, "the last known good state cannot be encoded"),
+        };
+        let (folder, copy) = (self.folder.clone(), text.clone());
+        match tokio::task::spawn_blocking(move || lkg::save(&folder, &copy)).await {
+            Ok(Ok(())) => *saved = text,
+            Ok(Err(error)) => tracing::error!(%error, "the last known good state was not written"),
+            Err(error) => tracing::error!(%error, "the last known good state was not written"),
+        }
+    }
+}
