@@ -77,6 +77,9 @@ pub(crate) struct UpOptions {
     /// Use this etcd instead of the embedded registry; several addresses of one cluster with commas
     #[arg(long, env = "UNDERSTUDY_REGISTRY", value_name = "URL")]
     registry: Option<String>,
+    /// Where publishers put artifacts: file://, s3://, gs:// or az:// [default: artifacts/ in the data folder]
+    #[arg(long, env = "UNDERSTUDY_ARTIFACT_STORE", value_name = "URI")]
+    artifact_store: Option<String>,
     /// How long each process may take to drain when the platform stops
     #[arg(long, default_value = "40s", value_parser = time, value_name = "TIME")]
     stop_timeout: Duration,
@@ -172,7 +175,13 @@ impl UpOptions {
         for spec in &self.serve {
             serve::serve(spec, &router, &platform.output, &self.hub).await?;
         }
-        plan.tell_ready(&platform.output, !self.serve.is_empty())
+        if let Err(error) = plan.tell_ready(&platform.output, !self.serve.is_empty()) {
+            // No reason to stop serving.
+            platform
+                .style
+                .say(&platform.output, &format!("ready, but nobody reads it: {error:#}"));
+        }
+        Ok(())
     }
 
     fn data_dir(&self) -> anyhow::Result<PathBuf> {

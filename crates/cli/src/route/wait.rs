@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::bail;
 use understudy_protocol::v1::{
-    GetRouteRequest, ListWorkersRequest, ListWorkersResponse, Residency, ResidencyState, Route, Worker,
+    Arm, GetRouteRequest, GetRouteResponse, ListWorkersRequest, ListWorkersResponse, Residency, ResidencyState, Route,
+    Worker,
 };
 
 use crate::{
@@ -57,8 +58,7 @@ impl Wait<'_> {
                 }))
                 .await
                 .explain()?;
-            let epoch = served.route.map(|route| route.epoch).unwrap_or_default();
-            let waiting_for = match self.progress(&workers, epoch) {
+            let waiting_for = match self.progress(&workers, &served) {
                 Progress::Done => break Ok(()),
                 Progress::Waiting(what) => {
                     failing_since = None;
@@ -90,7 +90,7 @@ impl Wait<'_> {
         }
     }
 
-    fn progress(&self, answer: &ListWorkersResponse, served_epoch: u64) -> Progress {
+    fn progress(&self, answer: &ListWorkersResponse, served: &GetRouteResponse) -> Progress {
         let route = self.route;
         let workers = || answer.workers.iter().filter_map(|status| status.worker.as_ref());
         let of_kind = || workers().filter(|worker| worker.kind == route.kind);
@@ -120,7 +120,14 @@ impl Wait<'_> {
             }
             return Progress::Waiting(format!("{name} is not ready yet"));
         }
-        if served_epoch < route.epoch {
+        let epoch = served.route.as_ref().map_or(0, |served| served.epoch);
+        let is_served = |arm: &Arm| {
+            served
+                .traffic
+                .iter()
+                .any(|got| got.arm == arm.name && got.ready_workers > 0)
+        };
+        if epoch < route.epoch || !route.arms.iter().all(is_served) {
             return Progress::Waiting("the router has not taken over the route yet".into());
         }
         if self.drained {
@@ -146,7 +153,7 @@ fn residency<'a>(worker: &'a Worker, model: &str, version: &str) -> Option<&'a R
 
 #[cfg(test)]
 mod tests {
-    use understudy_protocol::v1::{Arm, Kind, WorkerStatus};
+    use understudy_protocol::v1::{ArmTraffic, Kind, WorkerStatus};
 
     use super::*;
 
@@ -163,6 +170,19 @@ mod tests {
             epoch: 3,
             arms,
             pinning: 0,
+        }
+    }
+
+    /// What a router says that serves this epoch.
+    fn served(epoch: u64) -> GetRouteResponse {
+        let traffic = |arm: &Arm| ArmTraffic {
+            arm: arm.name.clone(),
+            ready_workers: 1,
+            ..ArmTraffic::default()
+        };
+        GetRouteResponse {
+            traffic: route().arms.iter().map(traffic).collect(),
+            route: Some(Route { epoch, ..route() }),
         }
     }
 
@@ -232,12 +252,19 @@ mod tests {
             ),
             (&[&[("v1", Ready), ("v2", Ready), ("v0", Draining)]], 3, Progress::Done),
         ] {
-            assert_eq!(wait.progress(&workers(held), epoch), expected, "{held:?}");
+            assert_eq!(wait.progress(&workers(held), &served(epoch)), expected, "{held:?}");
         }
+        let behind = GetRouteResponse {
+            traffic: vec![],
+            ..served(3)
+        };
+        let held: &[&[_]] = &[&[("v1", Ready), ("v2", Ready)]];
+        let not_yet = waiting("the router has not taken over the route yet");
+        assert_eq!(wait.progress(&workers(held), &behind), not_yet);
         let drained = Wait { drained: true, ..wait };
         let held: &[&[_]] = &[&[("v1", Ready), ("v2", Ready), ("v0", Draining)]];
         assert_eq!(
-            drained.progress(&workers(held), 3),
+            drained.progress(&workers(held), &served(3)),
             waiting("analyst-0 still holds m/v0")
         );
     }

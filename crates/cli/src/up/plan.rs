@@ -89,8 +89,14 @@ impl Plan {
                 environment: vec![],
             }),
         };
-        let artifacts = data_dir.join("artifacts");
-        std::fs::create_dir_all(&artifacts).with_context(|| format!("cannot create {}", artifacts.display()))?;
+        let artifact_store = match &options.artifact_store {
+            Some(uri) => uri.clone(),
+            None => {
+                let folder = data_dir.join("artifacts");
+                std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+                understudy_artifacts::uri_of_folder(&folder)?
+            }
+        };
         let router = ChildSpec {
             role: Role::Router,
             name: "router".into(),
@@ -100,10 +106,7 @@ impl Plan {
                 ("--metrics-listen", Some(router_metrics.to_string().into())),
                 ("--registry", Some(registry_url.clone().into())),
                 ("--state-dir", Some(data_dir.join("router").into())),
-                (
-                    "--artifact-store",
-                    Some(understudy_artifacts::uri_of_folder(&artifacts)?.into()),
-                ),
+                ("--artifact-store", Some(artifact_store.into())),
             ])),
             environment: vec![],
         };

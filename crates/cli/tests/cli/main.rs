@@ -1,0 +1,12 @@
+//! The built command against a router in this process, a hub in this process, and children that only pretend.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod classify;
+mod fake_router;
+mod hub;
+mod load;
+mod models;
+mod route;
+mod run;
+mod status;
+mod up;
