@@ -1,6 +1,6 @@
 //! The gRPC server around an engine's services: limits, health, reflection, and an end that fails no request.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use tokio::time::{sleep, timeout};
@@ -43,7 +43,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Health {
     reporter: HealthReporter,
     service: &'static str,
-    shown: BTreeSet<String>,
+    /// Whether each is serving. Only changes are reported, since watchers get each report.
+    shown: BTreeMap<String, bool>,
 }
 
 impl Health {
@@ -55,30 +56,30 @@ impl Health {
         Self {
             reporter,
             service,
-            shown: BTreeSet::new(),
+            shown: BTreeMap::new(),
         }
     }
 
     pub(crate) async fn show(&mut self, versions: &[v1::Residency], stopping: bool) {
-        let status = |good: bool| {
-            if good {
+        let ready = |residency: &v1::Residency| residency.state() == ResidencyState::Ready;
+        let mut now: BTreeMap<_, _> = versions
+            .iter()
+            .map(|r| (format!("{}/{}", r.model, r.version), ready(r)))
+            .collect();
+        now.insert(String::new(), !stopping);
+        now.insert(self.service.to_owned(), versions.iter().any(ready));
+        for (name, serving) in now
+            .iter()
+            .filter(|(name, serving)| self.shown.get(*name) != Some(serving))
+        {
+            let status = if *serving {
                 ServingStatus::Serving
             } else {
                 ServingStatus::NotServing
-            }
-        };
-        let ready = |residency: &v1::Residency| residency.state() == ResidencyState::Ready;
-        let mut now = BTreeSet::from([String::new(), self.service.to_owned()]);
-        self.reporter.set_service_status("", status(!stopping)).await;
-        self.reporter
-            .set_service_status(self.service, status(versions.iter().any(ready)))
-            .await;
-        for residency in versions {
-            let name = format!("{}/{}", residency.model, residency.version);
-            self.reporter.set_service_status(&name, status(ready(residency))).await;
-            now.insert(name);
+            };
+            self.reporter.set_service_status(name, status).await;
         }
-        for gone in self.shown.difference(&now) {
+        for gone in self.shown.keys().filter(|name| !now.contains_key(*name)) {
             self.reporter.clear_service_status(gone).await;
         }
         self.shown = now;
@@ -86,7 +87,7 @@ impl Health {
 
     /// Ends the streams of those who watch, which would hold up the server's end.
     async fn close(&mut self) {
-        for name in std::mem::take(&mut self.shown) {
+        for name in std::mem::take(&mut self.shown).into_keys() {
             self.reporter.clear_service_status(&name).await;
         }
     }
