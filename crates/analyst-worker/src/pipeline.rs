@@ -1,0 +1,212 @@
+//! The way of a text: room → tokeniser → queue → engine → answer.
+//!
+//! ```text
+//! unary    try to get room ──┐
+//!                            ├─► tokenise (bounded threads) ─► room for tokens ─► queue ─► engine
+//! streams  wait for room ────┘
+//! ```
+//!
+//! Room is counted apart for unary calls and for streams: a full queue refuses unary calls, while streams wait (their
+//! clients are slowed down by HTTP/2 flow control), and neither can shut the other out.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::future::try_join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    config::Limits,
+    dispatch::{Dispatch, Job, Room},
+    error::Failure,
+    held::Held,
+    metrics::{Metrics, Stage, Version},
+    model::{Model, Tokens},
+};
+
+/// Bounds of a [`Pipeline`], in texts, tokens and threads.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Texts that wait, in each lane.
+    pub queue_depth_max: usize,
+    /// Tokens that wait, in each lane.
+    pub queue_tokens_max: usize,
+    /// Texts that are tokenised at once.
+    pub tokenizer_threads: usize,
+}
+
+impl Bounds {
+    /// The bounds that the flags ask for.
+    #[must_use]
+    pub fn new(limits: &Limits, cores: usize) -> Self {
+        Self {
+            queue_depth_max: limits.queue_depth_max.get(),
+            queue_tokens_max: limits.queue_tokens_max.get(),
+            tokenizer_threads: limits
+                .tokenizer_threads
+                .map_or(cores.div_ceil(2), std::num::NonZero::get),
+        }
+    }
+}
+
+/// Which room a text takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Refused when there is none.
+    Unary,
+    /// Waits until there is some.
+    Stream,
+}
+
+/// A classified text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// One for each class.
+    pub probabilities: Vec<f32>,
+    /// Tokens that the model saw.
+    pub token_count: usize,
+    /// The text's end was not seen.
+    pub truncated: bool,
+}
+
+/// Takes texts to the engines and answers back.
+pub struct Pipeline<H> {
+    dispatch: Arc<Dispatch<H>>,
+    unary: Space,
+    streams: Space,
+    tokenizers: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+struct Space {
+    texts: Arc<Semaphore>,
+    tokens: Arc<Semaphore>,
+    tokens_max: usize,
+    waits: bool,
+}
+
+impl<H: Held> Pipeline<H> {
+    /// A pipeline that ends in this queue.
+    #[must_use]
+    pub fn new(dispatch: Arc<Dispatch<H>>, bounds: Bounds, metrics: Metrics) -> Self {
+        let space = |waits| Space {
+            texts: Arc::new(Semaphore::new(bounds.queue_depth_max)),
+            tokens: Arc::new(Semaphore::new(bounds.queue_tokens_max)),
+            tokens_max: bounds.queue_tokens_max,
+            waits,
+        };
+        let tokenizers = Arc::new(Semaphore::new(bounds.tokenizer_threads));
+        Self {
+            dispatch,
+            unary: space(false),
+            streams: space(true),
+            tokenizers,
+            metrics,
+        }
+    }
+
+    /// Classifies texts by one version. Dropping the future takes back what still waits.
+    ///
+    /// # Errors
+    /// The first text's failure, or no room for all of them.
+    pub async fn classify(
+        &self,
+        held: &H,
+        texts: Vec<String>,
+        lane: Lane,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Answer>, Failure> {
+        let space = if lane == Lane::Unary {
+            &self.unary
+        } else {
+            &self.streams
+        };
+        let version = Arc::new(Version {
+            model: held.model().to_owned(),
+            version: held.version().to_owned(),
+        });
+        let room = space.room_for_texts(texts.len()).await?;
+        let texts = try_join_all(texts.into_iter().map(|text| self.tokenise(held, &version, text))).await?;
+        let tokens = space
+            .room_for_tokens(texts.iter().map(|text| text.ids.len()).sum())
+            .await?;
+
+        let room = Room {
+            _texts: room,
+            _tokens: tokens,
+        };
+        let since = Instant::now();
+        let mut jobs = Vec::with_capacity(texts.len());
+        let mut replies = Vec::with_capacity(texts.len());
+        for Tokens { ids, truncated } in texts {
+            let (reply, answer) = oneshot::channel();
+            replies.push((answer, ids.len(), truncated));
+            let (held, version) = (held.clone(), Arc::clone(&version));
+            jobs.push(Job {
+                held,
+                version,
+                ids,
+                deadline,
+                since,
+                reply,
+            });
+        }
+
+        let _tickets = self.dispatch.push(jobs, room);
+        let mut answers = Vec::with_capacity(replies.len());
+        for (answer, token_count, truncated) in replies {
+            let probabilities = answer.await.map_err(|_| Failure::EngineLost)??;
+            answers.push(Answer {
+                probabilities,
+                token_count,
+                truncated,
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn tokenise(&self, held: &H, version: &Version, text: String) -> Result<Tokens, Failure> {
+        let began = Instant::now();
+        let Ok(turn) = Arc::clone(&self.tokenizers).acquire_owned().await else {
+            return Err(Failure::EngineLost);
+        };
+        let held = held.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            held.loaded().encode(&text)
+        });
+        let tokens = work
+            .await
+            .map_err(|_| Failure::Tokenizer("its thread died".to_owned()))?;
+        self.metrics.stage(version, Stage::Tokenise, began.elapsed());
+        tokens.map_err(Failure::Tokenizer)
+    }
+}
+
+impl Space {
+    async fn room_for_texts(&self, count: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        self.room(&self.texts, count, "too many texts wait").await
+    }
+
+    /// A call that alone has more tokens than may wait gets all the room there is, or it could never be served.
+    async fn room_for_tokens(&self, count: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        self.room(&self.tokens, count.min(self.tokens_max), "too many tokens wait")
+            .await
+    }
+
+    async fn room(
+        &self,
+        room: &Arc<Semaphore>,
+        count: usize,
+        full: &'static str,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let count = u32::try_from(count).map_err(|_| Failure::QueueFull(full))?;
+        let room = Arc::clone(room);
+        if self.waits {
+            room.acquire_many_owned(count)
+                .await
+                .map_err(|_| Failure::QueueFull(full))
+        } else {
+            room.try_acquire_many_owned(count).map_err(|_| Failure::QueueFull(full))
+        }
+    }
+}
