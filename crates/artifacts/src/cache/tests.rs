@@ -99,7 +99,7 @@ async fn fetch_lays_out_what_was_uploaded() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o444);
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.iter().map(|(done, _)| *done).max(), Some(3_000_002));
     assert!(
         seen.iter().all(|(_, total)| *total == 3_000_002) && seen.len() > 3,
