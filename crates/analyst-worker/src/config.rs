@@ -71,7 +71,7 @@ pub struct Limits {
         value_name = "TEXTS"
     )]
     pub stream_ahead_max: NonZeroUsize,
-    /// Texts that are tokenised at once; default: one for each two cores
+    /// Texts that are tokenised at once; default: one for each core
     #[arg(long, env = "UNDERSTUDY_TOKENIZER_THREADS", value_name = "N")]
     pub tokenizer_threads: Option<NonZeroUsize>,
 }

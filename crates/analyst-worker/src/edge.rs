@@ -1,9 +1,9 @@
 //! What has to happen around the generated code.
 //!
 //! * The caller's deadline is read here, before the body arrives, because tonic keeps it to itself.
-//! * A message that cannot be decoded (text that is no UTF-8, say) never reaches the service: the generated code answers
-//!   INTERNAL, a server fault. It is the caller's, so it becomes INVALID_ARGUMENT here. What tells the two apart is not
-//!   the error's text but whether the service was reached.
+//! * A message that cannot be decoded (text that is no UTF-8, say, or far too long) never reaches the service: the
+//!   generated code answers INTERNAL, a server fault, or OUT_OF_RANGE. It is the caller's, so it becomes INVALID_ARGUMENT
+//!   here. What tells the two apart is not the error's text but whether the service was reached.
 
 use std::{
     convert::Infallible,
@@ -23,6 +23,9 @@ use tower::Service;
 use understudy_protocol::status;
 
 use crate::metrics::{Metrics, Version};
+
+/// Methods that have figures of their own; a path is the caller's, and may be anything.
+const METHODS: [&str; 4] = ["Classify", "ClassifyBatch", "ClassifyStream", "GetModelInfo"];
 
 /// A gRPC service with its edge.
 #[derive(Debug, Clone)]
@@ -63,6 +66,9 @@ where
         };
         request.extensions_mut().insert(arrival.clone());
         let metrics = self.metrics.clone();
+        let method = METHODS
+            .into_iter()
+            .find(|method| request.uri().path().rsplit('/').next() == Some(method));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;
@@ -73,7 +79,7 @@ where
                         model: String::new(),
                         version: String::new(),
                     };
-                    metrics.call_ended("", &nobody, status.code());
+                    metrics.call_ended(method.unwrap_or_default(), &nobody, status.code());
                     Ok(status.into_http())
                 }
                 _ => Ok(response),
@@ -102,7 +108,7 @@ impl Arrival {
 /// The answer to bytes that are not the message they should be; other errors stay as they are.
 #[must_use]
 pub fn undecodable(error: &Status) -> Status {
-    if error.code() != Code::Internal {
+    if !matches!(error.code(), Code::Internal | Code::OutOfRange) {
         return error.clone();
     }
     // "failed to decode Protobuf message: ClassifyRequest.text: invalid string value: …"
@@ -192,6 +198,10 @@ mod tests {
         );
         assert_eq!(
             undecodable(&Status::internal("Missing request message.")).code(),
+            Code::InvalidArgument
+        );
+        assert_eq!(
+            undecodable(&Status::out_of_range("too large")).code(),
             Code::InvalidArgument
         );
         assert_eq!(undecodable(&Status::unimplemented("")).code(), Code::Unimplemented);

@@ -41,9 +41,7 @@ impl Bounds {
         Self {
             queue_depth_max: limits.queue_depth_max.get(),
             queue_tokens_max: limits.queue_tokens_max.get(),
-            tokenizer_threads: limits
-                .tokenizer_threads
-                .map_or(cores.div_ceil(2), std::num::NonZero::get),
+            tokenizer_threads: limits.tokenizer_threads.map_or(cores, std::num::NonZero::get),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The service over real gRPC, with a model that needs no libtorch.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fake;
 
 use std::time::Duration;
