@@ -106,7 +106,6 @@ impl Metrics {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of examples are far below 2^52")]
 fn count(number: usize) -> f64 {
     number as f64
 }

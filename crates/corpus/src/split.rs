@@ -110,7 +110,6 @@ fn group(examples: Vec<Example>, counts: &mut SplitCounts) -> Vec<Vec<Example>> 
     groups
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of examples are far below 2^52")]
 fn draw(groups: Vec<Vec<Example>>, fractions: Fractions, seed: u64, splits: &mut Splits) {
     let mut by_class: std::collections::BTreeMap<usize, Vec<Vec<Example>>> = std::collections::BTreeMap::new();
     for group in groups {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// What becomes a feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TfIdfOptions {
-    /// Longest n-gram: 1 or 2 words.
+    /// Whether pairs of neighbouring words are features beside single words.
     pub pairs: bool,
     /// Fewest documents that a feature must occur in.
     pub documents_min: u32,
@@ -99,7 +99,6 @@ impl TfIdf {
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
         reason = "bounded by the number of tokens in memory"
     )]
     pub fn fit<'a>(documents: impl IntoIterator<Item = &'a str>, options: &TfIdfOptions) -> Self {
@@ -144,7 +143,6 @@ impl TfIdf {
 
     /// A document's features, sorted, with weights whose squares sum to 1 (empty if it has none).
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a count of words in one document")]
     pub fn transform(&self, document: &str) -> Vec<(u32, f32)> {
         let (mut numbers, mut keys) = (Vec::new(), Vec::new());
         tokens(document, |token| {

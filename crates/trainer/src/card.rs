@@ -72,7 +72,6 @@ pub(crate) fn new(model: &Model, origin: Origin) -> anyhow::Result<v1::Manifest>
 
 /// Adds what was measured.
 pub(crate) fn measured(card: &mut v1::Manifest, metrics: &Metrics, answers: &Answers) {
-    #[expect(clippy::cast_precision_loss, reason = "counts of examples are far below 2^52")]
     let examples = metrics.examples as f64;
     card.metrics = HashMap::from([
         ("examples".to_owned(), examples),
@@ -88,9 +87,7 @@ pub(crate) fn measured(card: &mut v1::Manifest, metrics: &Metrics, answers: &Ans
 }
 
 #[expect(
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "counts are small, confidences lie in [0, 1]"
 )]
 fn profile(classes: usize, answers: &Answers) -> v1::ReferenceProfile {

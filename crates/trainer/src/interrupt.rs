@@ -15,6 +15,12 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// As if a signal had come.
+    #[cfg(test)]
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// From now on the first signal sets the flag; the second ends the process.
     pub(crate) fn listen(&self) -> anyhow::Result<()> {
         let flag = Arc::clone(&self.0);

@@ -95,7 +95,6 @@ impl AdamW {
                 "the gradient is not finite at step {step}: lower --learning-rate"
             );
             let scale = (clip / (length + 1e-6)).min(1.0);
-            #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^52")]
             let count = step as f64;
             let size = learning_rate / (1.0 - beta1.powf(count));
             let correction = (1.0 - beta2.powf(count)).sqrt();

@@ -65,7 +65,6 @@ impl Progress {
         if self.bar.is_none() && !due {
             return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "figures for people to read")]
         let (texts, tokens, left, steps) = (
             self.texts as f64,
             self.tokens as f64,

@@ -97,7 +97,6 @@ fn baseline(seed: u64, lesson: &Lesson, say: &dyn Fn(String)) -> anyhow::Result<
             labelled[index] = logits;
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
     let share = 100.0 * right as f64 / lesson.labelled.len() as f64;
     say(format!(
         "the baseline is right on {share:.2}% of the labelled reviews, each judged without having been learnt"

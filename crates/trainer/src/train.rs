@@ -169,6 +169,8 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
         best: None,
     };
     drop(data);
+    // The texts and the teacher took more than the network will.
+    understudy_distilbert::trim_memory();
     let mut run = run::Run::begin(&options, &mut model, &examples, &validation, origin)?;
     let outcome = run.go(stop, &tokenizer_json)?;
     let state = run.into_state();

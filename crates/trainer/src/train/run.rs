@@ -33,12 +33,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A new run, or with `--resume` the interrupted one.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "checked positive, small"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "checked positive, small")]
     pub(super) fn begin(
         options: &'a TrainOptions,
         model: &'a mut Model,
@@ -142,7 +137,6 @@ impl<'a> Run<'a> {
     }
 
     /// Rises, then falls to 0 at the end.
-    #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^52")]
     fn learning_rate(&self) -> f64 {
         let recipe = &self.state.recipe;
         let done = (self.state.step + 1) as f64 / (self.total + 1) as f64;
@@ -232,7 +226,6 @@ impl<'a> Run<'a> {
     }
 
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
-    #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^52")]
     fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
         let (metrics, _) = self.validation.measure(self.model)?;
         let evaluation = Evaluation {

@@ -1,1 +1,211 @@
+//! Whole runs on generated reviews, in seconds.
 
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::Parser;
+use tempfile::TempDir;
+use understudy_distilbert::{Classifier, Precision};
+
+use super::*;
+use crate::evaluate::{EvaluateOptions, evaluate};
+
+#[derive(Parser)]
+struct Train {
+    #[command(flatten)]
+    options: TrainOptions,
+}
+
+#[derive(Parser)]
+struct Evaluate {
+    #[command(flatten)]
+    options: EvaluateOptions,
+}
+
+/// libtorch has one random generator and one number of threads: runs take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reviews whose feeling hangs on one word in eight, with an unlabelled file beside them.
+fn reviews(count: usize) -> TempDir {
+    let good = ["superb", "charming", "gripping", "tender"];
+    let bad = ["dreadful", "tedious", "clumsy", "hollow"];
+    let plain = [
+        "film", "story", "actor", "scene", "music", "camera", "ending", "dialogue",
+    ];
+    let (mut labelled, mut unlabelled) = ("review,sentiment\n".to_owned(), "review\n".to_owned());
+    for index in 0..count {
+        let word = |list: &[&'static str], salt: usize| list[(index * 7919 + salt * 104_729) / 7 % list.len()];
+        let (label, feeling) = if index % 2 == 0 {
+            ("positive", &good)
+        } else {
+            ("negative", &bad)
+        };
+        let text = format!(
+            "The {} with {} number {index} was {} and its {} had a {} {}",
+            word(&plain, 1),
+            word(&plain, 2),
+            word(feeling, 3),
+            word(&plain, 4),
+            word(&plain, 5),
+            word(&plain, 6)
+        );
+        let (file, end) = if index % 4 < 3 {
+            (&mut labelled, format!(",{label}"))
+        } else {
+            (&mut unlabelled, String::new())
+        };
+        writeln!(file, "{text}{end}").unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("data.csv"), labelled).unwrap();
+    std::fs::write(folder.path().join("more.csv"), unlabelled).unwrap();
+    folder
+}
+
+const SMALL: &str = "--vocab-size 180 --dim 16 --layers 1 --heads 2 --hidden-dim 32 --max-tokens 48 --train-tokens 32 \
+                     --batch-size 8 --learning-rate 0.01 --threads 1";
+
+fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyhow::Result<Outcome> {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let mut words = vec![
+        "train".to_owned(),
+        "--data".into(),
+        at("data.csv"),
+        "--output".into(),
+        at(output),
+    ];
+    words.extend(
+        SMALL
+            .split_whitespace()
+            .chain(flags.split_whitespace())
+            .map(|word| word.replace("FOLDER", &at(""))),
+    );
+    let signal = Stop::default();
+    if stop {
+        signal.set();
+    }
+    train(Train::try_parse_from(words)?.options, &signal)
+}
+
+fn error(folder: &Path, output: &str, flags: &str) -> String {
+    format!("{:#}", run(folder, output, flags, false).unwrap_err())
+}
+
+#[test]
+fn learns_and_writes_a_checkpoint_that_serving_reads() {
+    let _turn = alone();
+    let folder = reviews(640);
+    let output = folder.path().join("out");
+    assert_eq!(
+        run(folder.path(), "out", "--epochs 4", false).unwrap(),
+        Outcome::Finished
+    );
+    let card = card::read(&output).unwrap().unwrap();
+    assert!(card.metrics["accuracy"] > 0.95, "{:?}", card.metrics);
+    assert_eq!(card.labels, ["NEGATIVE", "POSITIVE"]);
+    let profile = card.reference_profile.unwrap();
+    assert_eq!(profile.examples, profile.confidence_histogram.iter().sum::<u64>());
+    assert!(card.lineage.unwrap().data_sha256.contains_key("data.csv"));
+    assert!(!state::path(&output).exists());
+
+    let checkpoint = Checkpoint::open(&output).unwrap();
+    let classifier = Classifier::load(&checkpoint, understudy_distilbert::Device::Cpu, Precision::Fp32).unwrap();
+    for example in &card.golden_examples {
+        let ids = checkpoint.tokenizer().encode(&example.text).unwrap().ids;
+        let answer = softmax(&classifier.logits(&[&ids]).unwrap()[0]);
+        for (told, served) in example.probabilities.iter().zip(&answer) {
+            assert!((told - served).abs() < 1e-5, "{}: {told} {served}", example.text);
+        }
+    }
+
+    let data = folder.path().join("data.csv").display().to_string();
+    let told = |extra: &[&str]| {
+        let words = ["evaluate", "--data", &data, "--split", "validation", "--json"];
+        let words = words.iter().chain(extra).copied();
+        let options = Evaluate::try_parse_from(words).unwrap().options;
+        serde_json::from_str::<serde_json::Value>(&evaluate(&options).unwrap()).unwrap()["accuracy"]
+            .as_f64()
+            .unwrap()
+    };
+    let checkpoint = output.display().to_string();
+    assert!((told(&[&checkpoint, "--write-card"]) - card.metrics["accuracy"]).abs() < 1e-9);
+    assert!(told(&["--baseline"]) > 0.95);
+    assert_eq!(card::read(&output).unwrap().unwrap().metrics, card.metrics);
+
+    assert!(error(folder.path(), "out", "").contains("holds a checkpoint already"));
+    assert!(error(folder.path(), "out", "--resume").contains("is finished"));
+    let from = "--from FOLDER/out --epochs 0.5 --learning-rate 0.0001";
+    assert_eq!(run(folder.path(), "next", from, false).unwrap(), Outcome::Finished);
+    let next = card::read(&folder.path().join("next")).unwrap().unwrap();
+    assert!(next.metrics["accuracy"] > 0.95);
+    assert_eq!(next.lineage.unwrap().parent, "out");
+    std::fs::write(
+        folder.path().join("data.csv"),
+        "review,label\nA review of twenty characters,mixed\n",
+    )
+    .unwrap();
+    assert!(error(folder.path(), "other", "--from FOLDER/out").contains("unknown label \"mixed\""));
+}
+
+#[test]
+fn a_run_stopped_at_every_step_ends_as_if_it_had_not_been() {
+    let _turn = alone();
+    let folder = reviews(160);
+    let flags = "--epochs 1.5 --evaluate-every 7 --distil-from baseline --temperature 2 --unlabelled FOLDER/more.csv";
+    assert_eq!(run(folder.path(), "whole", flags, false).unwrap(), Outcome::Finished);
+
+    let resumed = format!("{flags} --resume");
+    let mut stops = 0;
+    while run(folder.path(), "parts", &resumed, true).unwrap() == Outcome::Interrupted {
+        stops += 1;
+        assert!(stops < 100);
+        if stops == 3 {
+            assert!(error(folder.path(), "parts", &format!("{resumed} --dropout 0.3")).contains("`dropout = 0.1`"));
+            assert!(error(folder.path(), "parts", flags).contains("an unfinished run already"));
+        }
+    }
+    assert!(stops > 20, "it stopped only {stops} times");
+    for file in ["model.safetensors", "tokenizer.json", "understudy.json"] {
+        let [whole, parts] = ["whole", "parts"].map(|run| std::fs::read(folder.path().join(run).join(file)).unwrap());
+        assert!(whole == parts, "{file} differs");
+    }
+}
+
+#[test]
+fn a_checkpoint_teaches_a_smaller_one() {
+    let _turn = alone();
+    let folder = reviews(640);
+    run(folder.path(), "teacher", "--epochs 3", false).unwrap();
+    let flags = "--distil-from FOLDER/teacher --label-weight 0 --unlabelled FOLDER/more.csv --dim 8 --epochs 4";
+    run(folder.path(), "student", flags, false).unwrap();
+    let card = card::read(&folder.path().join("student")).unwrap().unwrap();
+    assert!(card.metrics["accuracy"] > 0.95, "{:?}", card.metrics);
+}
+
+#[test]
+fn bad_data_and_recipes_are_told_before_any_work() {
+    let folder = reviews(40);
+    let data = folder.path().join("data.csv");
+    let told = |text: &str, flags: &str, reason: &str| {
+        std::fs::write(&data, text).unwrap();
+        let error = error(folder.path(), "out", flags);
+        assert!(error.contains(reason), "{error}");
+    };
+    told("review,label\n", "", "has a header but no rows");
+    told("body,label\nx,1\n", "", "no column \"review\"");
+    told(
+        "review,label\nA review of twenty characters,1\n",
+        "",
+        "two or more distinct labels",
+    );
+    told(
+        "review,label\nA review of twenty characters,1\nAnother one of twenty,0\n",
+        "",
+        "nothing to validate on",
+    );
+    told("", "--epochs 0", "epochs is 0");
+    told("", "--from FOLDER/nowhere", "config.json");
+}
