@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Shows the platform at work on the starter models. It only calls what a user would call, and prints each call.
 # Exits with 1 if a request failed, or if the split was off by more than one request.
+#
+#   UNDERSTUDY_BIN           folder of the built binaries [target/release]
+#   UNDERSTUDY_DEMO_MODELS   folder with the checkpoints v1 and v2 [models/starter]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +16,13 @@ export UNDERSTUDY_BIN PATH="$UNDERSTUDY_BIN:$PATH"
 unset UNDERSTUDY_ROUTER UNDERSTUDY_REGISTRY UNDERSTUDY_ARTIFACT_STORE UNDERSTUDY_TOKEN UNDERSTUDY_TOKENS
 
 bold() { if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi; }
-show() { printf '$ %s\n' "$*"; }
+show() {
+  printf '$'
+  for word in "$@"; do
+    case "$word" in *\ *) printf " '%s'" "$word" ;; *) printf ' %s' "$word" ;; esac
+  done
+  printf '\n'
+}
 run() { show "$@"; "$@"; }
 
 up=""
@@ -73,8 +82,8 @@ up=""
 
 bold "Report"
 awk '$1 == "all" { gsub(",", ""); sent += $2; failed += $3 }
-     END { printf "requests under load: %d, failed: %d\n", sent, failed }' "$RUN"/load-*
-grep -h '^split: ' "$RUN/load-count"
-grep -h accuracy "$RUN/classify-v1" "$RUN/classify-v2"
-printf 'the swap:\n'
-sed -n '/^PHASE/,/^all/p' "$RUN/load-swap"
+     END { printf "requests  %d under load, %d failed\n", sent, failed }' "$RUN"/load-*
+sed -n 's/^split: /split     /p' "$RUN/load-count"
+sed -n 's/^\(v[12]\): .*accuracy /accuracy  \1: /p' "$RUN/classify-v1" "$RUN/classify-v2"
+printf 'the swap to v2 under load:\n'
+sed -n '/^PHASE/,/^after/s/^/  /p' "$RUN/load-swap"

@@ -57,13 +57,19 @@ pub(crate) fn sentence(status: &Status) -> String {
         None => next(status).map(str::to_owned),
     };
     match next {
+        Some(next) if said.ends_with('?') => format!("{said} Then {next}"),
         Some(next) => format!("{}: {next}", said.trim_end_matches('.')),
         None => said,
     }
 }
 
+/// The cause, if the call did not fail at the other end but on the way.
+fn broken_transport(status: &Status) -> Option<&(dyn Error + 'static)> {
+    Error::source(status).filter(|source| source.is::<transport::Error>())
+}
+
 fn said(status: &Status) -> String {
-    if let Some(transport) = Error::source(status).filter(|source| source.is::<transport::Error>()) {
+    if let Some(transport) = broken_transport(status) {
         return format!("the connection to the router broke ({})", root_cause(transport));
     }
     match (status.message(), status.code()) {
@@ -76,6 +82,9 @@ fn said(status: &Status) -> String {
 }
 
 fn next(status: &Status) -> Option<&'static str> {
+    if broken_transport(status).is_some() {
+        return Some("see `understudy status`; a router that speaks TLS has an address with https://");
+    }
     match status.code() {
         Code::Ok | Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => None,
         Code::NotFound => Some("`understudy models list` shows what there is"),

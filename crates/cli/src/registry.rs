@@ -26,8 +26,7 @@ impl RegistryCommandOptions {
         let shutdown = async move {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         };
-        let ready = |address| tracing::info!(%address, "the registry is ready");
-        understudy_embedded_registry::serve(self.registry, ready, shutdown).await?;
+        understudy_embedded_registry::serve(self.registry, |_| {}, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{process::ExitCode, time::Instant};
 
+use anyhow::bail;
 use console::style;
 use serde::Serialize;
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use understudy_protocol::v1::{
     GetRouteRequest, GetRouteResponse, Kind, ListModelsRequest, ListWorkersRequest, ListWorkersResponse, ModelSummary,
@@ -13,7 +15,7 @@ use understudy_protocol::v1::{
 use crate::{
     models,
     output::{Output, duration, json_value},
-    problem::Explain as _,
+    problem::{Explain as _, sentence},
     route::arms_table,
     router::{Router, RouterOptions, admin},
     table::table,
@@ -102,12 +104,12 @@ impl State {
             .list_workers(admin(ListWorkersRequest {}))
             .await
             .explain()?;
-        let models = router
-            .models()
-            .list_models(admin(ListModelsRequest {}))
-            .await
-            .explain()?
-            .models;
+        let models = match router.models().list_models(admin(ListModelsRequest {})).await {
+            Ok(answer) => answer.into_inner().models,
+            // The registry is away, which is one of the things that this command is there to tell.
+            Err(status) if status.code() == Code::Unavailable && !workers.registry_connected => Vec::new(),
+            Err(status) => bail!(sentence(&status)),
+        };
         let mut routes = Vec::new();
         for summary in models.iter().filter(|summary| summary.route.is_some()) {
             let model = summary.model.clone();
@@ -165,7 +167,7 @@ impl State {
                 summary.model
             ))?;
         }
-        if self.models.is_empty() {
+        if self.models.is_empty() && self.workers.registry_connected {
             output.line("There are no models yet: understudy models publish --help\n")?;
         }
         Ok(())

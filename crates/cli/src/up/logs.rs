@@ -52,6 +52,7 @@ impl LogStyle {
     fn render(self, name: &str, index: usize, line: &str) -> String {
         match self {
             Self::Terminal => {
+                let line = without_date(line);
                 let line = if line.contains(" ERROR ") {
                     style(line).for_stderr().red().to_string()
                 } else if line.contains(" WARN ") {
@@ -81,6 +82,15 @@ impl LogStyle {
                 return;
             }
         }
+    }
+}
+
+/// `2026-11-21T10:13:38.951447Z  INFO …` without the day and the microseconds.
+fn without_date(line: &str) -> String {
+    let is_dated = line.get(10..11) == Some("T") && line.get(26..27) == Some("Z");
+    match (is_dated, line.get(11..19), line.get(27..)) {
+        (true, Some(time), Some(rest)) => format!("{time} {}", rest.trim_start()),
+        _ => line.to_owned(),
     }
 }
 
@@ -118,6 +128,17 @@ mod tests {
         let panic: serde_json::Value = serde_json::from_str(&LogStyle::Json.render("router", 0, "{oh \"no\"")).unwrap();
         assert_eq!(panic["message"], "{oh \"no\"");
         assert_eq!(LogStyle::Text.render("router", 0, "hi"), "router      | hi");
+    }
+
+    #[test]
+    fn terminals_get_the_time_of_day() {
+        assert_eq!(
+            without_date("2026-11-21T10:13:38.951447Z  INFO ready"),
+            "10:13:38 INFO ready"
+        );
+        for other in ["", "thread panicked at", "éééééééééééééééééé"] {
+            assert_eq!(without_date(other), other);
+        }
     }
 
     #[tokio::test]

@@ -299,6 +299,9 @@ impl Models for FakeRouter {
 
     async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
         self.check_token(&request)?;
+        if self.state().disconnected {
+            return Err(Status::unavailable("the registry does not answer"));
+        }
         Ok(Response::new(ListModelsResponse {
             models: self.state().models.values().cloned().collect(),
         }))
