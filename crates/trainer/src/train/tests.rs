@@ -11,6 +11,7 @@ use super::*;
 use crate::evaluate::{EvaluateOptions, evaluate};
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Train {
     #[command(flatten)]
     options: TrainOptions,
