@@ -41,7 +41,7 @@ def poisoned(folder):
 
 def third_label(folder):
     config = json.loads((folder / "config.json").read_text())
-    config["id2label"] = {"0": "negative", "1": "positive", "2": "mixed"}
+    config["id2label"] = {"0": "NEGATIVE", "1": "POSITIVE", "2": "mixed"}
     config["label2id"] = {label: int(index) for index, label in config["id2label"].items()}
     (folder / "config.json").write_text(json.dumps(config))
 
@@ -67,7 +67,7 @@ def wrong_digest(manifest):
 
 
 def other_labels(manifest):
-    manifest["labels"] = ["negative", "positive", "mixed"]
+    manifest["labels"] = ["NEGATIVE", "POSITIVE", "mixed"]
 
 
 def wrong_golden(manifest):
@@ -87,6 +87,15 @@ CASES = [
 ]
 
 
+def route_by_hand(cluster, version):
+    key = "/understudy/v1/models/sentiment/route"
+    route = json.loads(cluster.etcdctl("get", key, "--print-value-only"))
+    route["epoch"] = str(int(route["epoch"]) + 1)
+    route["arms"] = [{"name": "v1", "version": "v1", "weightPpm": 500_000},
+                     {"name": "next", "version": version, "weightPpm": 500_000}]
+    cluster.etcdctl("put", key, text_in=json.dumps(route))
+
+
 @pytest.mark.parametrize(("version", "damage", "forge", "words"), CASES, ids=[case[0] for case in CASES])
 def test_a_bad_version_fails_and_the_old_one_serves(cluster, version, damage, forge, words):
     folder = checkpoint(cluster, version)
@@ -102,11 +111,16 @@ def test_a_bad_version_fails_and_the_old_one_serves(cluster, version, damage, fo
         manifest = json.loads(cluster.etcdctl("get", key, "--print-value-only"))
         forge(manifest)
         cluster.etcdctl("put", key, text_in=json.dumps(manifest))
-    cluster.cli("route", "set", "sentiment", "v1=v1:50", f"next={version}:50", "--no-wait")
+    routed = cluster.cli(
+        "route", "set", "sentiment", "v1=v1:50", f"next={version}:50", "--no-wait", check=False)
+    if routed.returncode != 0:
+        # The router does not take it for a version; workers must stand it all the same.
+        assert version in routed.stderr
+        route_by_hand(cluster, version)
     wait_until(lambda: "RESIDENCY_STATE_FAILED" in cluster.residencies(version), what="its failure")
 
-    shown = cluster.cli("models", "show", "sentiment", version)
-    reason = shown["workers"][0]["residency"]["reason"]
+    residencies = cluster.workers()[0].worker.versions
+    reason = next(residency.reason for residency in residencies if residency.version == version)
     assert words.lower() in reason.lower(), reason
     with grpc.insecure_channel(cluster.router()) as channel:
         analyst = analyst_pb2_grpc.AnalystStub(channel)
@@ -127,7 +141,7 @@ def test_a_folder_without_safetensors_is_told_how_to_convert(cluster):
 def test_a_version_is_immutable(cluster):
     result = cluster.cli(
         "models", "publish", STARTER / "v2", "--model", "sentiment", "--version", "v1", check=False)
-    assert result.returncode != 0 and "exists" in result.stderr
+    assert result.returncode != 0 and "published already" in result.stderr
 
 
 def test_a_route_to_nowhere_is_refused(cluster):

@@ -45,15 +45,15 @@ def refused(call, *arguments, **options) -> grpc.RpcError:
 def test_an_answer_is_complete(analyst):
     answer, call = analyst.Classify.with_call(analyst_pb2.ClassifyRequest(text=GOOD))
     result = answer.classification
-    assert result.label == "positive"
+    assert result.label == "POSITIVE"
     assert result.confidence == max(p.probability for p in result.probabilities)
     assert abs(sum(p.probability for p in result.probabilities) - 1) < 1e-5
-    assert [p.label for p in result.probabilities] == ["negative", "positive"]
+    assert [p.label for p in result.probabilities] == ["NEGATIVE", "POSITIVE"]
     assert 10 < result.token_count < 40 and not result.truncated and result.version == "v1"
     headers = dict(call.initial_metadata())
     assert headers["understudy-version"] == "v1" and headers["understudy-arm"] == "v1"
     assert headers["understudy-worker"] == "analyst-0"
-    assert analyst.Classify(analyst_pb2.ClassifyRequest(text=BAD)).classification.label == "negative"
+    assert analyst.Classify(analyst_pb2.ClassifyRequest(text=BAD)).classification.label == "NEGATIVE"
     long = analyst.Classify(analyst_pb2.ClassifyRequest(text="good film " * 900)).classification
     assert long.truncated
 
@@ -74,7 +74,7 @@ def test_stream_answers_in_order_and_refuses_in_place(analyst):
     assert [answer.index for answer in answers] == list(range(600))
     for text, answer in zip(texts, answers):
         if text:
-            assert answer.classification.label == ("positive" if text == GOOD else "negative")
+            assert answer.classification.label == ("POSITIVE" if text == GOOD else "NEGATIVE")
         else:
             assert answer.refusal.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
@@ -82,7 +82,7 @@ def test_stream_answers_in_order_and_refuses_in_place(analyst):
 def test_model_info(analyst):
     info = analyst.GetModelInfo(analyst_pb2.GetModelInfoRequest())
     assert (info.model, info.version, info.batch_max, info.characters_max) == ("sentiment", "v1", 32, 10_000)
-    assert list(info.labels) == ["negative", "positive"] and info.device == "cpu"
+    assert list(info.labels) == ["NEGATIVE", "POSITIVE"] and info.device == "cpu"
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "x" * 10_001])
@@ -126,8 +126,10 @@ def test_a_pinned_version_answers(analyst):
 
 
 def test_deadline_is_kept(analyst):
-    error = refused(analyst.Classify, analyst_pb2.ClassifyRequest(text=GOOD), timeout=0.0005)
+    much = analyst_pb2.ClassifyBatchRequest(texts=[GOOD * 40] * 32)
+    error = refused(analyst.ClassifyBatch, much, timeout=0.004)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert analyst.ClassifyBatch(much, timeout=20).classifications[31].truncated
 
 
 def test_health(served):
