@@ -98,6 +98,12 @@ async fn answers_are_whole() {
 async fn bad_texts_are_refused_by_name() {
     let running = Setup::default().start().await;
     let mut client = running.client.clone();
+    let error = client.classify(one("a".repeat(5_000_000))).await.unwrap_err();
+    assert_eq!(
+        error.code(),
+        Code::InvalidArgument,
+        "larger than any message may be: {error:?}"
+    );
     for bad in [String::new(), " \n\t".into(), "a".repeat(10_001)] {
         assert_eq!(field_of(&client.classify(one(bad)).await.unwrap_err()), "text");
     }
@@ -122,7 +128,7 @@ async fn bad_texts_are_refused_by_name() {
     );
     assert_eq!(running.encoded(), 1, "bad texts cost nothing");
     assert_eq!(
-        running.metric(&["requests_total", "Classify\"", "InvalidArgument"]),
+        running.metric(&["requests_total", "Classify\"", "v1", "InvalidArgument"]),
         3.0
     );
 }
