@@ -52,7 +52,7 @@ until [ -s "$RUN/ready.json" ]; do
 done
 UNDERSTUDY_ROUTER="$(sed 's/.*"router":"\([^"]*\)".*/\1/' "$RUN/ready.json")"
 export UNDERSTUDY_ROUTER
-run understudy classify "A joy from start to finish." "Two hours that I will never get back."
+run understudy classify "A wonderful film with great performances." "A dull, lifeless film that wastes a fine cast."
 
 bold "v1 reads a file of reviews"
 run understudy classify --file "$REVIEWS" --out "$RUN/v1.csv" | tee "$RUN/classify-v1"

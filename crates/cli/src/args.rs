@@ -20,7 +20,7 @@ use crate::{
 const START: &str = "\
 Start here:
   understudy up --serve sentiment=hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english
-  understudy classify 'A joy from start to finish.'
+  understudy classify 'A wonderful film with great performances.'
   understudy status";
 
 /// Serves language models and changes them without a failed request

@@ -16,7 +16,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  understudy classify 'A joy from start to finish.'
+  understudy classify 'A wonderful film with great performances.'
   understudy classify --file reviews.csv --out answers.csv
   tail -f reviews.txt | understudy classify --json -
   understudy classify --pin v2 'What does the new one say?'";
