@@ -133,7 +133,8 @@ fn check_tree(tree: &Path, version: &str) {
 }
 
 fn has_leftovers(folder: &Path) -> bool {
-    fs::read_dir(folder).unwrap().any(|entry| {
+    // A child may have been killed before it made the folder.
+    fs::read_dir(folder).into_iter().flatten().any(|entry| {
         let path = entry.unwrap().path();
         path.file_name().unwrap().to_string_lossy().starts_with(".tmp-") || (path.is_dir() && has_leftovers(&path))
     })

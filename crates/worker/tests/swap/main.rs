@@ -56,7 +56,7 @@ async fn loads_swaps_and_waits_for_holders() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_swaps_leave_one_resident_and_no_request_without_an_answer() {
     let cluster = Cluster::start().await;
-    let worker = cluster.worker("w1").await;
+    let worker = cluster.worker_with_grace("w1", Duration::from_millis(100)).await;
     for version in ["v1", "v2"] {
         cluster.publish("sentiment", version, version).await;
     }

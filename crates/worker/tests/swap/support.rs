@@ -36,7 +36,8 @@ use understudy_worker::{LoadError, Loader, Manifest, Versions, Worker, WorkerOpt
 
 const PREFIX: &str = "/understudy/v1/";
 const PATIENCE: Duration = Duration::from_secs(12);
-const GRACE: Duration = Duration::from_millis(200);
+/// Long enough to be seen on a busy machine.
+const GRACE: Duration = Duration::from_millis(800);
 
 pub(crate) async fn await_until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + PATIENCE;
@@ -288,6 +289,10 @@ impl Cluster {
     }
 
     pub(crate) async fn worker(&self, name: &str) -> Running {
+        self.worker_with_grace(name, GRACE).await
+    }
+
+    pub(crate) async fn worker_with_grace(&self, name: &str, drain_grace: Duration) -> Running {
         let options = WorkerOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             advertise: None,
@@ -296,7 +301,7 @@ impl Cluster {
             cache_dir: Some(self.temporary.path().join("cache")),
             cache_bytes_max: 1 << 30,
             lease_ttl: Duration::from_secs(2),
-            drain_grace: GRACE,
+            drain_grace,
             drain_timeout: Duration::from_secs(2),
             registry: self.registry_options(),
         };
