@@ -175,7 +175,9 @@ impl Plan {
         output.line(format_args!("  data      {}", self.data_dir.display()))?;
         output.line("\nNext, in another terminal:")?;
         if serves {
-            output.line(format_args!("  understudy{at} classify 'A wonderful film with great performances.'"))?;
+            output.line(format_args!(
+                "  understudy{at} classify 'A wonderful film with great performances.'"
+            ))?;
         } else {
             output.line(format_args!(
                 "  understudy{at} models publish FOLDER|hf:OWNER/NAME --model sentiment --version v1"
