@@ -136,6 +136,7 @@ def test_health(served):
     for address, services in [
         (served.router(), ["", "understudy.v1.Analyst"]),
         (f"127.0.0.1:{served.analyst_ports[0]}", ["", "understudy.v1.Analyst", "sentiment/v1", "sentiment/v2"]),
+        (f"127.0.0.1:{served.registry_port}", [""]),
     ]:
         with grpc.insecure_channel(address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -147,12 +148,17 @@ def test_health(served):
 
 
 def test_reflection_v1alpha_and_v1(served):
-    for address in [served.router(), f"127.0.0.1:{served.analyst_ports[0]}"]:
+    servers = {
+        served.router(): "understudy.v1.Analyst",
+        f"127.0.0.1:{served.analyst_ports[0]}": "understudy.v1.Analyst",
+        f"127.0.0.1:{served.registry_port}": "etcdserverpb.KV",
+    }
+    for address, service in servers.items():
         with grpc.insecure_channel(address) as channel:
             services = ProtoReflectionDescriptorDatabase(channel).get_services()
-            assert {"understudy.v1.Analyst", "grpc.health.v1.Health"} <= set(services), address
+            assert {service, "grpc.health.v1.Health"} <= set(services), address
             # v1 is v1alpha under another name, and Python's package has no stub for it.
-            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="understudy.v1.Analyst")
+            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=service)
             v1 = channel.stream_stream(
                 "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                 reflection_pb2.ServerReflectionRequest.SerializeToString,

@@ -41,4 +41,5 @@ mod pb {
     pub mod mvccpb {
         tonic::include_proto!("mvccpb");
     }
+    pub(crate) const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.binpb"));
 }

@@ -67,7 +67,7 @@ pub async fn serve(
         address,
         data_dir: options.data_dir.clone(),
     };
-    let routes = service::routes(shared, writer, stopping.clone(), identity);
+    let routes = service::routes(shared, writer, stopping.clone(), identity)?;
     let mut stopped = stopping;
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))

@@ -13,6 +13,7 @@ use tonic::{Response, Status, service::Routes};
 use crate::{
     error::Error,
     ops,
+    pb::FILE_DESCRIPTOR_SET,
     pb::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
         RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
@@ -63,7 +64,7 @@ pub(crate) fn routes(
     writer: Writer,
     stopping: watch_channel::Receiver<bool>,
     identity: Identity,
-) -> Routes {
+) -> Result<Routes, tonic_reflection::server::Error> {
     let watchers = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
     let service = Service {
         state,
@@ -72,13 +73,24 @@ pub(crate) fn routes(
         identity: Arc::new(identity),
         watchers,
     };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (_, health) = tonic_health::server::health_reporter();
     let bytes = REQUEST_BYTES_MAX + REQUEST_OVERHEAD_BYTES;
-    Routes::new(KvServer::new(service.clone()).max_decoding_message_size(bytes))
-        .add_service(WatchServer::new(service.clone()).max_decoding_message_size(bytes))
-        .add_service(LeaseServer::new(service.clone()).max_decoding_message_size(bytes))
-        .add_service(ClusterServer::new(service.clone()))
-        .add_service(MaintenanceServer::new(service.clone()))
-        .add_service(AuthServer::new(service))
+    Ok(
+        Routes::new(KvServer::new(service.clone()).max_decoding_message_size(bytes))
+            .add_service(WatchServer::new(service.clone()).max_decoding_message_size(bytes))
+            .add_service(LeaseServer::new(service.clone()).max_decoding_message_size(bytes))
+            .add_service(ClusterServer::new(service.clone()))
+            .add_service(MaintenanceServer::new(service.clone()))
+            .add_service(AuthServer::new(service))
+            .add_service(health)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?),
+    )
 }
 
 impl Service {

@@ -25,7 +25,7 @@ use crate::{
 /// Watchers of all clients together.
 pub(super) const WATCHERS_MAX: usize = 10_000;
 /// Responses on their way to one client.
-const RESPONSES_MAX: usize = 8;
+const RESPONSES_MAX: usize = 4;
 /// Bytes of events in one response, about; a single revision may exceed it.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// A watcher that asked for it hears of progress this often.
