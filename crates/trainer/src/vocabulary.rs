@@ -11,7 +11,7 @@ use tokenizers::{AddedToken, Model, NormalizedString, Normalizer, OffsetReferent
 use tokenizers::{PreTokenizer, Tokenizer, Trainer, decoders};
 
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-/// Characters that the vocabulary spells; a word with a rarer one is [UNK].
+/// Characters that the vocabulary spells; a word with a rarer one is `[UNK]`.
 const ALPHABET_MAX: usize = 200;
 /// Rarer words do not shape the vocabulary.
 const FREQUENCY_MIN: u64 = 2;
