@@ -3,7 +3,6 @@
 //! ```text
 //! cargo run --release -p understudy-distilbert --example throughput -- [dim layers heads hidden_dim]
 //! ```
-#![expect(clippy::disallowed_methods, reason = "a measurement reads its arguments")]
 
 use std::{error::Error, path::Path};
 

@@ -1,6 +1,7 @@
 //! The network against what `transformers` computes for the same checkpoint, and checkpoints that must be refused.
 //!
 //! `tests/data` is made by `scripts/parity/generate.py`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a failure is to panic")]
 
 use std::{
     collections::HashMap,
