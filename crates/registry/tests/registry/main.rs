@@ -5,6 +5,8 @@ mod durability;
 mod etcdctl;
 mod records;
 mod server;
+mod tls;
+mod waiting;
 mod watches;
 
 use server::Kind;
@@ -25,7 +27,6 @@ on_both! {
     calls::range_options,
     calls::transactions,
     calls::leases,
-    calls::leases_end,
     watches::from_any_revision,
     watches::many_on_one_stream,
     watches::compaction_under_a_watch,
@@ -35,8 +36,7 @@ on_both! {
     records::compare_and_swap,
     records::concurrent_increments_lose_nothing,
     records::corrupt_records_keep_the_last_good,
-    records::announcements_come_and_go,
-    records::announcements_survive_losses,
+    waiting::all_that_waits,
     etcdctl::reads_and_writes,
     etcdctl::leases_and_watches,
     etcdctl::asks_for_the_state,

@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_client::{
-    Client, CompactionOptions, EventType, PutOptions, WatchFilterType, WatchOptions, WatchResponse, WatchStream,
-};
+use etcd_client::{Client, CompactionOptions, EventType, WatchFilterType, WatchOptions, WatchResponse, WatchStream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -196,7 +194,7 @@ impl Proxy {
 /// A watcher that cannot keep up falls out of the history: it is told, and a follower lists again.
 pub(crate) async fn compaction_under_a_watch(kind: Kind) {
     const WRITES: usize = 4_000;
-    const VALUE_BYTES: usize = 4_096;
+    const VALUE_BYTES: usize = 8_192;
     let server = Server::start(kind).await;
     let proxy = Proxy::start(server.port()).await;
     let direct = server.registry().await;
@@ -235,13 +233,8 @@ pub(crate) async fn compaction_under_a_watch(kind: Kind) {
     for task in writes.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    let revision = client
-        .put("x", "", Some(PutOptions::new()))
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
+    let last = client.put("/understudy/v1/workers/noise/last", "", None).await.unwrap();
+    let revision = last.header().unwrap().revision();
     client
         .compact(revision, Some(CompactionOptions::new().with_physical()))
         .await
