@@ -18,6 +18,8 @@ use crate::{
     residency::{Failure, Id},
 };
 
+/// On Linux a thread has a niceness of its own, which threads that it starts inherit.
+const LOAD_NICENESS: i32 = 15;
 /// Engines are written for a main thread's stack.
 const STACK_BYTES: usize = 8 << 20;
 /// How often a version that drains is looked at.
@@ -88,6 +90,10 @@ impl Source {
 async fn load<L: Loader>(loader: Arc<L>, manifest: Manifest, tree: Tree) -> Result<L::Loaded, Failure> {
     let (send, result) = oneshot::channel();
     let work = move || {
+        // Requests come first: on a busy machine a version may take longer to load, but answers may not take longer.
+        if let Err(error) = rustix::process::setpriority_process(None, LOAD_NICENESS) {
+            tracing::debug!(%error, "loading runs at the priority of everything else");
+        }
         let attempt = catch_unwind(AssertUnwindSafe(|| loader.load(&manifest, tree.path())));
         let loaded = match attempt {
             Ok(result) => result.map_err(|error| chain(&error)),
