@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
     };
     let server =
-        understudy_embedded_registry::serve(options, |address| drop(ready.send(address)), std::future::pending());
+        understudy_embedded_registry::serve(options, |address| _ = ready.send(address), std::future::pending());
     let server = tokio::spawn(server);
     let registry_address = address.await?;
     let options = RegistryOptions {

@@ -43,9 +43,10 @@ impl App {
         if request.version() != Version::HTTP_2 {
             return upgrade_required();
         }
+        // Boxed, because hyper moves the future that it gets several times.
         let result = match target::forwarded(request.uri().path()) {
-            Some(service) => self.forward(service, certificate, request).await,
-            None => self.serve(certificate, request).await,
+            Some(service) => Box::pin(self.forward(service, certificate, request)).await,
+            None => Box::pin(self.serve(certificate, request)).await,
         };
         result.unwrap_or_else(|refusal| {
             self.metrics.reject(refusal.label());

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use h2::Reason;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -23,9 +24,9 @@ const FRAME_BYTES: usize = 64;
 /// What keeps an attempt from going on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request ended, or another attempt took its place.
+    /// The request ended, or another attempt took its place. The source tells hyper to reset it as cancelled.
     #[error("the attempt was given up")]
-    GivenUp,
+    GivenUp(#[source] h2::Error),
     /// The client's stream broke.
     #[error("the client's stream broke")]
     Client(#[source] hyper::Error),
@@ -148,7 +149,7 @@ impl Body for Replay {
         let this = &mut *self;
         let mut shared = lock(&this.shared);
         if shared.attempt != this.attempt {
-            return Poll::Ready(Some(Err(Error::GivenUp)));
+            return Poll::Ready(Some(Err(Error::GivenUp(Reason::CANCEL.into()))));
         }
         if let Some(data) = shared.kept.get(this.next) {
             this.next += 1;

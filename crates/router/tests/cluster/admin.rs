@@ -9,6 +9,9 @@ use understudy_protocol::v1::{
 
 use crate::kit::{Cluster, MODEL, manifest, residency, route};
 
+type Spoil = fn(&mut Manifest);
+type Arms = &'static [(&'static str, &'static str, u32)];
+
 fn field(status: &Status) -> String {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     status.get_details_bad_request().unwrap().field_violations[0]
@@ -61,7 +64,7 @@ async fn versions_are_published_once_and_listed_in_order() {
         .await
         .unwrap_err();
     assert_eq!(field(&missing), "manifest");
-    let bad: [(fn(&mut Manifest), &str); 9] = [
+    let bad: [(Spoil, &str); 9] = [
         (|m| m.version = "V 1".into(), "manifest.version"),
         (|m| m.kind = 0, "manifest.kind"),
         (|m| m.files.clear(), "manifest.files"),
@@ -71,7 +74,7 @@ async fn versions_are_published_once_and_listed_in_order() {
         (|m| m.labels[1] = m.labels[0].clone(), "manifest.labels"),
         (|m| m.artifact_uri = "ftp://x".into(), "manifest.artifact_uri"),
         (
-            |m| drop(m.metrics.insert("accuracy".into(), f64::NAN)),
+            |m| _ = m.metrics.insert("accuracy".into(), f64::NAN),
             "manifest.metrics",
         ),
     ];
@@ -130,7 +133,7 @@ async fn routes_are_checked_and_changed_by_comparison() {
         route: Some(route),
         expected_epoch,
     };
-    let bad: [(&[(&str, &str, u32)], &str); 5] = [
+    let bad: [(Arms, &str); 5] = [
         (&[], "route.arms"),
         (&[("stable", "v1", 999_999)], "route.arms.weight_ppm"),
         (

@@ -7,14 +7,21 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use clap::Parser;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::registry::Registry as MetricsRegistry;
-use tokio::runtime::Runtime;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::Runtime,
+};
 use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
 use understudy_embedded_registry::Options;
@@ -60,7 +67,7 @@ impl RegistryProcess {
             };
             let (ready, address) = tokio::sync::oneshot::channel();
             runtime.spawn(async move {
-                let ready = |address| drop(ready.send(address));
+                let ready = |address| _ = ready.send(address);
                 understudy_embedded_registry::serve(options, ready, std::future::pending()).await
             });
             if let Ok(address) = address.await {
@@ -113,13 +120,10 @@ pub struct Behaviour {
     pub last: Mutex<MetadataMap>,
     /// Answer with UNAVAILABLE and this reason.
     pub refuse: Mutex<Option<&'static str>>,
-    pub stop_accepting: AtomicBool,
 }
 
 /// A worker in a runtime of its own, so that it can be killed with all its connections.
 pub struct FakeWorker {
-    pub name: String,
-    pub address: SocketAddr,
     pub behaviour: Arc<Behaviour>,
     announcement: Mutex<Option<Announcement>>,
     record: Mutex<Worker>,
@@ -177,8 +181,6 @@ impl FakeWorker {
             .await
             .unwrap();
         Self {
-            name: name.into(),
-            address,
             behaviour,
             announcement: Mutex::new(Some(announcement)),
             record: Mutex::new(record),
@@ -550,4 +552,53 @@ pub async fn load(cluster: &Cluster, clients: usize, each: usize, n: usize) -> H
 
 pub fn state_file(cluster: &Cluster) -> PathBuf {
     cluster.state_dir.path().join("last-known-good.json")
+}
+
+/// A client without tonic, which would do some of the router's work.
+pub type Http2 = http2::SendRequest<Full<Bytes>>;
+
+pub async fn http2<I>(io: I) -> Http2
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+pub fn classify(authority: &str) -> http::request::Builder {
+    http::Request::post(format!("http://{authority}/understudy.v1.Analyst/Classify"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+}
+
+/// A `ClassifyRequest` with its frame's head.
+pub fn message(text: &str) -> Bytes {
+    let length = u8::try_from(text.len()).unwrap();
+    [&[0, 0, 0, 0, length + 2, 0x0a, length], text.as_bytes()]
+        .concat()
+        .into()
+}
+
+/// Sends an empty text and returns the answer's code.
+pub async fn code(sender: &mut Http2, request: http::request::Builder) -> i32 {
+    code_for(sender, request, "").await
+}
+
+pub async fn code_for(sender: &mut Http2, request: http::request::Builder, text: &str) -> i32 {
+    let response = sender
+        .send_request(request.body(Full::new(message(text))).unwrap())
+        .await
+        .unwrap();
+    let status = |headers: &http::HeaderMap| headers.get("grpc-status").map(|v| v.to_str().unwrap().parse().unwrap());
+    let in_headers = status(response.headers());
+    let trailers = response
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .trailers()
+        .cloned()
+        .unwrap_or_default();
+    in_headers.or_else(|| status(&trailers)).unwrap()
 }

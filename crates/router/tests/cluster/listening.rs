@@ -6,25 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use understudy_protocol::v1::ListWorkersRequest;
 
-use crate::kit::{Cluster, FakeWorker};
+use crate::kit::{Cluster, FakeWorker, classify, code, http2};
 
 /// A cluster that serves, by a router with these flags.
 async fn serving(flags: &[&str]) -> (Cluster, FakeWorker) {
@@ -41,40 +38,6 @@ async fn serving(flags: &[&str]) -> (Cluster, FakeWorker) {
     cluster.start_router(flags).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     (cluster, worker)
-}
-
-type Http2 = http2::SendRequest<Full<Bytes>>;
-
-async fn http2<I>(io: I) -> Http2
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-/// An empty `ClassifyRequest`.
-fn classify(authority: &str) -> http::request::Builder {
-    Request::post(format!("http://{authority}/understudy.v1.Analyst/Classify"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-}
-
-async fn code(sender: &mut Http2, request: http::request::Builder) -> i32 {
-    let body = Full::new(Bytes::from_static(&[0; 5]));
-    let response: Response<Incoming> = sender.send_request(request.body(body).unwrap()).await.unwrap();
-    let status = |headers: &http::HeaderMap| headers.get("grpc-status").map(|v| v.to_str().unwrap().parse().unwrap());
-    let in_headers = status(response.headers());
-    let trailers = response
-        .into_body()
-        .collect()
-        .await
-        .unwrap()
-        .trailers()
-        .cloned()
-        .unwrap_or_default();
-    in_headers.or_else(|| status(&trailers)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ async fn traffic_goes_on_without_a_registry_also_over_a_restart_and_catches_up()
     assert_eq!(served.traffic.len(), 1, "what is served can be seen");
 
     // A router that starts now serves from its file.
-    assert!(cluster.router.take().unwrap().drain().await || !client.call("x", &[]).await.is_ok());
+    assert!(cluster.router.take().unwrap().drain().await);
     cluster.start_router(&[]).await;
     let mut client = cluster.client().await;
     let since = Instant::now();

@@ -11,13 +11,14 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio_stream::StreamExt as _;
+use tokio::net::TcpStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 use understudy_protocol::v1::{
     ClassifyRequest, ClassifyStreamRequest, Kind, ResidencyState, Worker, classify_stream_response,
 };
 
-use crate::kit::{Cluster, MODEL, request, residency};
+use crate::kit::{Cluster, MODEL, classify, code_for, http2, message, request, residency};
 
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
@@ -162,12 +163,12 @@ async fn deadlines_shrink_and_end_the_request_everywhere() {
     assert!(timeout(&worker).unwrap() <= Duration::from_secs(20));
 
     let since = Instant::now();
-    // Sent as plain metadata, so that no timer of the client's runs.
-    let error = client
-        .call("sleep 10000", &[("grpc-timeout", "150m")])
-        .await
-        .unwrap_err();
-    assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
+    let mut bare = http2(TcpStream::connect(cluster.address).await.unwrap()).await;
+    let late = classify("x").header("grpc-timeout", "150m");
+    assert_eq!(
+        code_for(&mut bare, late, "sleep 10000").await,
+        Code::DeadlineExceeded as i32
+    );
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     eventually("the worker is told", || {
         worker.behaviour.cancelled.load(Ordering::SeqCst) == 1
@@ -186,13 +187,26 @@ async fn cancelling_reaches_the_worker() {
     eventually("unary", || worker.behaviour.cancelled.load(Ordering::SeqCst) == 1).await;
     eventually("counted", || cluster.metric("requests_total", "CANCELLED") > 0.5).await;
 
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    sender.send(ClassifyStreamRequest { text: "x".into() }).await.unwrap();
-    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let mut answers = client.0.classify_stream(requests).await.unwrap().into_inner();
-    answers.message().await.unwrap().unwrap();
-    drop(answers);
-    eventually("stream", || worker.behaviour.cancelled.load(Ordering::SeqCst) == 2).await;
+    // A stream, whose request is still open when the client resets it, and then one whose client vanishes.
+    for expected in [2, 3] {
+        let stream = TcpStream::connect(cluster.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::post("http://x/understudy.v1.Analyst/ClassifyStream")
+            .header("content-type", "application/grpc");
+        let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(message("x"), false).unwrap();
+        let mut answers = response.await.unwrap().into_body();
+        answers.data().await.unwrap().unwrap();
+        match expected {
+            2 => body.send_reset(h2::Reason::CANCEL),
+            _ => connection.abort(),
+        }
+        eventually("stream", || {
+            worker.behaviour.cancelled.load(Ordering::SeqCst) == expected
+        })
+        .await;
+    }
     eventually("nothing stays open", || cluster.metric("in_flight", "") < 0.5).await;
 }
 
@@ -223,8 +237,11 @@ where
     cluster.registry.client().await.announce(worker, Duration::from_secs(2))
 }
 
-fn frames(frames: Vec<Result<Frame<Bytes>, std::io::Error>>) -> Response<BoxBody<Bytes, std::io::Error>> {
-    let mut response = Response::new(StreamBody::new(tokio_stream::iter(frames)).boxed());
+fn frames<S>(frames: S) -> Response<BoxBody<Bytes, std::io::Error>>
+where
+    S: Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync + 'static,
+{
+    let mut response = Response::new(StreamBody::new(frames).boxed());
     response
         .headers_mut()
         .insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -242,10 +259,8 @@ async fn trailers_of_any_kind_pass() {
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         trailers.insert("x-trailing", HeaderValue::from_static("b"));
         trailers.insert("x-trailing-bin", HeaderValue::from_static("AAEC"));
-        frames(vec![
-            Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0]))),
-            Ok(Frame::trailers(trailers)),
-        ])
+        let data = Frame::data(Bytes::from_static(&[0; 5]));
+        frames(tokio_stream::iter([Ok(data), Ok(Frame::trailers(trailers))]))
     })
     .await;
     cluster.route(&[("stable", "v1", 1_000_000)]).await;
@@ -265,10 +280,16 @@ async fn trailers_of_any_kind_pass() {
 async fn a_reset_by_the_worker_is_a_reset_for_the_client() {
     let cluster = Cluster::start(&[]).await;
     let _worker = raw_worker(&cluster, |_| {
-        frames(vec![
-            Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0]))),
-            Err(std::io::Error::other("gives up")),
-        ])
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            sender
+                .send(Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0]))))
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await; // lets the answer begin
+            sender.send(Err(std::io::Error::other("gives up"))).await.unwrap();
+        });
+        frames(tokio_stream::wrappers::ReceiverStream::new(receiver))
     })
     .await;
     cluster.route(&[("stable", "v1", 1_000_000)]).await;
