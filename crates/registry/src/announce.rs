@@ -10,7 +10,10 @@
 //! A record of the same name that somebody else wrote is taken over: after a crash it is this worker's own, whose lease
 //! has not yet expired. Two living workers of one name take it from each other, and both log that.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use etcd_client::{Compare, CompareOp, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
 use tokio::{
@@ -33,10 +36,11 @@ const TTL_MIN: Duration = Duration::from_secs(2);
 
 /// A worker's record in the registry. Dropping it stops the renewal, and the record goes when its lease expires.
 pub struct Announcement {
+    // First, so that a drop does not look like a withdrawal.
+    _abort: AbortOnDrop,
     worker: watch::Sender<v1::Worker>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    _abort: AbortOnDrop,
 }
 
 impl Announcement {
@@ -47,6 +51,7 @@ impl Announcement {
             registry,
             worker: receiver,
             ttl: ttl.max(TTL_MIN),
+            lease: AtomicI64::new(0),
         };
         let task = tokio::spawn(announcer.run(stopped));
         let abort = AbortOnDrop(task.abort_handle());
@@ -70,6 +75,7 @@ impl Announcement {
     /// Removes the record now, by revoking its lease. If the registry is away the lease's end does it later.
     pub async fn withdraw(mut self) {
         drop(self.stop.take());
+        // A call in progress, and the revocation.
         if timeout(2 * CALL_TIMEOUT, &mut self.task).await.is_err() {
             tracing::warn!("could not withdraw from the registry in time; the lease will expire");
         }
@@ -80,6 +86,8 @@ struct Announcer {
     registry: Registry,
     worker: watch::Receiver<v1::Worker>,
     ttl: Duration,
+    /// The latest that was granted; 0 for none.
+    lease: AtomicI64,
 }
 
 /// What is in the registry.
@@ -92,24 +100,39 @@ struct Held {
 
 impl Announcer {
     async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        self.announce(&mut stopped).await;
+        // Also when stopped half-way: the record may be there before its writer knows.
+        let lease = self.lease.load(Ordering::Relaxed);
+        if lease != 0 {
+            let revoked = self
+                .registry
+                .call(|client| async move { client.lease_client().revoke(lease).await })
+                .await;
+            if let Err(error) = revoked {
+                tracing::warn!(%error, "could not withdraw from the registry; the lease will expire");
+            }
+        }
+    }
+
+    /// Returns when stopped.
+    async fn announce(&mut self, stopped: &mut oneshot::Receiver<()>) {
         let mut backoff = Backoff::default();
         loop {
-            let error = tokio::select! {
-                _ = &mut stopped => return,
-                held = self.hold() => match held {
-                    Ok(held) => {
-                        backoff.reset();
-                        match self.keep(held, &mut stopped).await {
-                            Ok(()) => return,
-                            Err(error) => error,
-                        }
-                    }
-                    Err(error) => error,
-                },
+            let held = tokio::select! {
+                _ = &mut *stopped => return,
+                held = self.hold() => held,
             };
+            let kept = match held {
+                Ok(held) => {
+                    backoff.reset();
+                    self.keep(held, stopped).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = kept else { return };
             tracing::warn!(worker = %self.worker.borrow().worker, %error, "cannot announce this worker; trying again");
             tokio::select! {
-                _ = &mut stopped => return,
+                _ = &mut *stopped => return,
                 () = tokio::time::sleep(backoff.next(rand::random())) => {}
             }
         }
@@ -123,6 +146,7 @@ impl Announcer {
             .call(|client| async move { client.lease_client().grant(seconds, None).await })
             .await?;
         let lease = grant.id();
+        self.lease.store(lease, Ordering::Relaxed);
         let (keeper, answers) = self
             .registry
             .call(|client| async move { client.lease_client().keep_alive(lease).await })
@@ -142,14 +166,7 @@ impl Announcer {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = &mut *stopped => {
-                    let lease = held.lease;
-                    return self
-                        .registry
-                        .call(|client| async move { client.lease_client().revoke(lease).await })
-                        .await
-                        .map(drop);
-                }
+                _ = &mut *stopped => return Ok(()),
                 changed = self.worker.changed() => {
                     if changed.is_err() {
                         // Dropped without `withdraw`: the lease ends by itself.

@@ -25,7 +25,7 @@ pub(crate) async fn acknowledged_writes_survive_sigkill(kind: Kind) {
         .put("leased", "1", Some(PutOptions::new().with_lease(lease)))
         .await
         .unwrap();
-    let mut expected = vec![0_usize; WRITERS];
+    let mut expected = [0_usize; WRITERS];
     let mut latest = 0;
     for round in 0..3 {
         let stop = Arc::new(AtomicBool::new(false));

@@ -1,5 +1,11 @@
 //! One suite for the embedded registry and for a real etcd: what the components rely on must hold on both.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a step that fails is a test that fails"
+)]
+
 mod calls;
 mod durability;
 mod etcdctl;
