@@ -46,21 +46,11 @@ def start(engine: str, precision: str, folder: Path, stubs: Path):
                    "--checkpoint", str(model), "--engine", engine, "--precision", precision]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return process, f"http://127.0.0.1:{int(process.stdout.readline())}"
-    port = free_port()
-    command = [str(BIN / "understudy"), "up", "--data-dir", str(folder / f"data-{precision}"),
-               "--router-listen", f"127.0.0.1:{port}", "--registry-listen", "127.0.0.1:0",
+    command = [str(BIN / "understudy"), "up", "--data-dir", str(folder / f"data-{precision}"), "--free-ports",
                "--serve", f"bench={model}", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                env={**os.environ, "UNDERSTUDY_PRECISION": precision})
-    process.stdout.readline()
-    return process, f"http://127.0.0.1:{port}"
-
-
-def free_port() -> int:
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return process, json.loads(process.stdout.readline())["router"]
 
 
 def load(address: str, file: Path, seconds: int) -> dict:

@@ -42,18 +42,23 @@ pub(super) struct ArmSplit {
 }
 
 impl Snapshot {
-    /// `None` if there is no such route, or several and none was named.
+    /// `None` if there is no such route, or several and none was named, or a worker is called without a router.
     pub(super) async fn take(router: &Router, model: Option<&str>) -> anyhow::Result<Option<Self>> {
         let model = match model {
             Some(model) => model.to_owned(),
             None => {
-                let models = router
-                    .models()
-                    .list_models(admin(ListModelsRequest {}))
-                    .await
+                let listed = router.models().list_models(admin(ListModelsRequest {})).await;
+                if listed
+                    .as_ref()
+                    .is_err_and(|status| status.code() == Code::Unimplemented)
+                {
+                    return Ok(None);
+                }
+                let mut routed = listed
                     .explain()?
-                    .models;
-                let mut routed = models.into_iter().filter(|summary| summary.route.is_some());
+                    .models
+                    .into_iter()
+                    .filter(|summary| summary.route.is_some());
                 match (routed.next(), routed.next()) {
                     (Some(only), None) => only.model,
                     _ => return Ok(None),
