@@ -9,11 +9,11 @@ use std::{
 };
 
 use etcd_client::PutOptions;
-use understudy_registry::{Error, v1};
+use understudy_registry::{Error, Registry, v1};
 
 use crate::{
     records::{route, worker},
-    server::{Kind, Server, eventually},
+    server::{Kind, Server, eventually, options as options_for},
 };
 
 pub(crate) async fn acknowledged_writes_survive_sigkill(kind: Kind) {
@@ -173,4 +173,46 @@ pub(crate) async fn restored_cluster_with_a_lower_revision(kind: Kind) {
     })
     .await;
     announced.withdraw().await;
+}
+
+/// In this process: it stops in order, though clients hold watches and leases open, and leaves its folder free.
+#[tokio::test]
+async fn embedded_server_stops_in_order() {
+    let folder = tempfile::TempDir::with_prefix("understudy-registry-").unwrap();
+    let mut revision = 0;
+    for round in 0..2 {
+        let options = understudy_embedded_registry::Options {
+            data_dir: folder.path().to_owned(),
+            listen: std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)),
+        };
+        let (ready, address) = tokio::sync::oneshot::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(understudy_embedded_registry::serve(
+            options.clone(),
+            |address| ready.send(address).unwrap(),
+            async { drop(stopped.await) },
+        ));
+        let registry = Registry::connect(&options_for(address.await.unwrap().port()))
+            .await
+            .unwrap();
+        let follow = registry.follow::<v1::Worker>();
+        let _announced = registry.announce(worker("w1", round), Duration::from_secs(30));
+        eventually("the worker is announced", Duration::from_secs(5), async || {
+            follow.view().records.get("w1") == Some(&worker("w1", round))
+        })
+        .await;
+        let second = understudy_embedded_registry::serve(options, |_| {}, std::future::pending()).await;
+        let message = second.unwrap_err().to_string();
+        assert!(message.contains("another registry runs on this folder"), "{message}");
+
+        stop.send(()).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(2), serving).await;
+        ended.expect("it stops before its grace ends").unwrap().unwrap();
+        eventually("the follower knows", Duration::from_secs(5), async || {
+            !follow.view().connected
+        })
+        .await;
+        assert!(follow.view().revision > revision);
+        revision = follow.view().revision;
+    }
 }
