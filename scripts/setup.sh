@@ -79,14 +79,15 @@ install_cargo_deny() {
 }
 
 [ -n "$(command -v cargo)" ] || die "cargo is missing: install Rust from https://rustup.rs and run this again"
-install_packages g++ make pkg-config python3 python3-venv ca-certificates
+# protobuf-compiler and libprotobuf-dev: the build script of the crate etcd-client asks for them.
+install_packages g++ make pkg-config protobuf-compiler libprotobuf-dev python3 python3-venv ca-certificates
 install_libtorch
 ln -sfn "$LIBTORCH_DIR" .libtorch
 
 for wish in "$@"; do
   case "$wish" in
     --test)
-      install_packages etcd-server etcd-client
+      install_packages etcd-server etcd-client openssl util-linux
       make_venv test tests/system/requirements.txt
       install_cargo_deny
       ;;
