@@ -6,7 +6,10 @@
 //!
 //! Exit codes: 0 done; 1 failed, or something is wrong (`status`), or something was refused (`classify`, `load`); 2 wrong
 //! usage.
-#![allow(rustdoc::broken_intra_doc_links, reason = "doc comments are also the help text, where brackets mean optional")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments are also the help text, where brackets mean optional"
+)]
 
 mod args;
 mod classify;
