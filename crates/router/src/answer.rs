@@ -48,14 +48,16 @@ pub struct Forwarded {
     pub lease: Lease,
 }
 
-/// Reports a request exactly once, when dropped. Without a code the client went away.
+/// Reports a request exactly once: before the client can see the end of its answer, or when dropped. Without a code the
+/// client went away.
 #[derive(Debug)]
 pub struct Outcome {
     counts: Arc<ArmCounts>,
     metrics: Arc<Metrics>,
     started: Instant,
     code: Option<Code>,
-    _permit: Permit,
+    /// Given back with the report.
+    permit: Option<Permit>,
 }
 
 impl Outcome {
@@ -67,7 +69,7 @@ impl Outcome {
             metrics,
             started,
             code: None,
-            _permit: permit,
+            permit: Some(permit),
         }
     }
 
@@ -81,15 +83,25 @@ impl Outcome {
     pub fn set(&mut self, code: Code) {
         self.code.get_or_insert(code);
     }
+
+    /// The answer ends with this code.
+    pub fn end(&mut self, code: Code) {
+        self.set(code);
+        self.report();
+    }
+
+    fn report(&mut self) {
+        if self.permit.take().is_some() {
+            self.metrics.in_flight.dec();
+            let code = self.code.unwrap_or(Code::Cancelled);
+            self.counts.ended(code, self.started.elapsed().as_secs_f64());
+        }
+    }
 }
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        self.metrics.in_flight.dec();
-        self.counts.ended(
-            self.code.unwrap_or(Code::Cancelled),
-            self.started.elapsed().as_secs_f64(),
-        );
+        self.report();
     }
 }
 
@@ -117,7 +129,7 @@ impl Forwarded {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.outcome.set(code_of(trailers).unwrap_or(Code::Unknown));
+                    self.outcome.end(code_of(trailers).unwrap_or(Code::Unknown));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -147,7 +159,7 @@ impl Forwarded {
 
     /// Ends the answer in the worker's place. Dropping its body resets the request there.
     fn end(&mut self, status: Status) -> Frame<Bytes> {
-        self.outcome.set(status.code());
+        self.outcome.end(status.code());
         self.upstream = None;
         let mut trailers = HeaderMap::new();
         if status.add_header(&mut trailers).is_err() {

@@ -19,6 +19,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, header, request, uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
@@ -49,6 +50,9 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     header::HOST,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// By how much a worker's timer may be ahead of ours for the same deadline.
+const TIMERS_DIFFER_MAX: Duration = Duration::from_millis(10);
 
 /// What forwarding needs beside the request.
 #[derive(Debug)]
@@ -81,6 +85,14 @@ struct Begun {
     arm: Arc<Arm>,
     lease: Lease,
     response: Response<Incoming>,
+}
+
+impl Begun {
+    /// The worker's timer was faster than ours, and it said CANCELLED, as tonic does.
+    fn is_late(&self, deadline: Option<Instant>, now: Instant) -> bool {
+        code_of(self.response.headers()) == Some(Code::Cancelled)
+            && deadline.is_some_and(|deadline| deadline.saturating_duration_since(now) < TIMERS_DIFFER_MAX)
+    }
 }
 
 /// One request's way through its attempts.
@@ -130,6 +142,10 @@ impl Forwarder {
             },
         };
         match result {
+            Ok(begun) if begun.is_late(deadline, Instant::now()) => {
+                outcome.set(Code::DeadlineExceeded);
+                Err(Refusal::DeadlineExceeded)
+            }
             Ok(begun) => {
                 source.commit();
                 if !Arc::ptr_eq(&begun.arm, &chosen.arm) {
@@ -279,8 +295,10 @@ fn pass(
     sleep: Option<std::pin::Pin<Box<Sleep>>>,
 ) -> Response<AnswerBody> {
     let (mut head, upstream) = begun.response.into_parts();
-    if let Some(code) = code_of(&head.headers) {
-        outcome.set(code);
+    match code_of(&head.headers) {
+        Some(code) if upstream.is_end_stream() => outcome.end(code),
+        Some(code) => outcome.set(code),
+        None => {}
     }
     head.headers.insert(metadata::VERSION, begun.arm.version.clone());
     head.headers.insert(metadata::ARM, begun.arm.name.clone());

@@ -550,6 +550,18 @@ pub async fn load(cluster: &Cluster, clients: usize, each: usize, n: usize) -> H
     sum
 }
 
+/// Waits until a worker and a route are on disk.
+pub async fn state_saved(cluster: &Cluster) {
+    let saved = |text: String| text.contains("\"worker\"") && text.contains("\"arms\"");
+    for _ in 0..500 {
+        if std::fs::read_to_string(state_file(cluster)).is_ok_and(saved) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the state is not saved");
+}
+
 pub fn state_file(cluster: &Cluster) -> PathBuf {
     cluster.state_dir.path().join("last-known-good.json")
 }

@@ -29,11 +29,7 @@ async fn serving(flags: &[&str]) -> (Cluster, FakeWorker) {
     let worker = cluster.worker("w1", &["v1"]).await;
     cluster.route(&[("stable", "v1", 1_000_000)]).await;
     cluster.ready(&[1]).await;
-    let since = Instant::now();
-    while !std::fs::read_to_string(crate::kit::state_file(&cluster)).is_ok_and(|text| text.contains("\"w1\"")) {
-        assert!(since.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    crate::kit::state_saved(&cluster).await;
     cluster.router.take().unwrap().drain().await;
     cluster.start_router(flags).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
