@@ -40,7 +40,7 @@ lint: ## Formatter, clippy, docs, licences, spelling
 
 .PHONY: test-rust
 test-rust: ## The Rust tests
-	cargo test --release --workspace
+	cargo test --release --workspace --no-fail-fast
 
 .PHONY: test-system
 test-system: ## Tests of the running platform, with Python clients and etcdctl

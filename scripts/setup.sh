@@ -92,7 +92,7 @@ for wish in "$@"; do
       install_cargo_deny
       ;;
     --bench)
-      install_packages nghttp2-client
+      install_packages nghttp2-client haproxy
       make_venv bench bench/requirements.txt
       ;;
     *) die "unknown option $wish; the options are --test and --bench" ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the router costs: an Analyst that answers at once, called directly and through the router (95/5 split), and through
-# HAProxy and nginx where they are installed. Prints a Markdown table. Needs h2load (Debian: nghttp2-client).
+# What the router costs: an Analyst that answers at once, called directly, through the router (95/5 split), and through
+# HAProxy. Prints a Markdown table. Needs h2load (Debian: nghttp2-client).
 # usage: bench/router/run.sh [requests, default 150000]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

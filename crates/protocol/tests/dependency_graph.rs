@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "trainer",
         &["artifacts", "corpus", "distilbert", "protocol", "telemetry"],
     ),
-    ("worker", &["artifacts", "protocol", "registry", "telemetry"]),
+    ("worker", &["artifacts", "protocol", "registry"]),
 ];
 
 #[test]
