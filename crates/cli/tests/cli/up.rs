@@ -38,7 +38,9 @@ fn fake_child() {
             .create(true)
             .open(flags("FAKE_EVENTS").join(" "))
             .unwrap();
-        writeln!(file, "{name} {event} {}", std::process::id()).unwrap();
+        // In one write: a reader never sees half a line.
+        let line = format!("{name} {event} {}\n", std::process::id());
+        file.write_all(line.as_bytes()).unwrap();
     };
     if is("fails") {
         eprintln!("cannot go on");
