@@ -118,7 +118,9 @@ impl LoadOptions {
             records.append(&mut sender.await?);
         }
         records.sort_unstable_by_key(|record| record.start);
-        let outcome = outcome?;
+        let mut outcome = outcome?;
+        // Not when sending stopped: the last answers came later, and belong to the rate.
+        outcome.end = load.elapsed();
 
         if let Some(path) = &self.timeline {
             report::write_timeline(path, &records).with_context(|| format!("cannot write {}", path.display()))?;

@@ -44,7 +44,6 @@ impl Plan {
             () = show(load, &bar, self.requests.is_some()) => Ok(()),
             interrupted = signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C"),
         };
-        outcome.end = load.elapsed();
         bar.finish_and_clear();
         result.map(|()| outcome)
     }
