@@ -16,6 +16,7 @@ mod logistic;
 mod metrics;
 mod read;
 mod split;
+pub mod statistics;
 mod tfidf;
 
 pub use baseline::{Baseline, BaselineOptions};

@@ -15,11 +15,18 @@ pub struct ForwardedService {
 }
 
 /// All of them.
-pub const FORWARDED: &[ForwardedService] = &[ForwardedService {
-    name: "understudy.v1.Analyst",
-    kind: Kind::Analyst,
-    idempotent: true,
-}];
+pub const FORWARDED: &[ForwardedService] = &[
+    ForwardedService {
+        name: "understudy.v1.Analyst",
+        kind: Kind::Analyst,
+        idempotent: true,
+    },
+    ForwardedService {
+        name: "understudy.v1.Scribe",
+        kind: Kind::Scribe,
+        idempotent: false,
+    },
+];
 
 /// The service of a path `/package.Service/Method`, if it is forwarded.
 #[must_use]
@@ -39,6 +46,10 @@ mod tests {
         assert_eq!(
             forwarded("/understudy.v1.Analyst/Classify").map(|s| s.kind),
             Some(Kind::Analyst)
+        );
+        assert_eq!(
+            forwarded("/understudy.v1.Scribe/Generate").map(|s| s.kind),
+            Some(Kind::Scribe)
         );
         for other in [
             "",

@@ -1,0 +1,1 @@
+//! GGUF model files: reading, checking and writing (pure).

@@ -1,0 +1,3 @@
+//! The gRPC worker that writes text.
+
+fn main() {}
