@@ -3,10 +3,12 @@
 //!
 //! Pure: no IO, no clock, no model.
 
+mod check;
 pub mod prompt;
 mod sheet;
 mod statistics;
 
+pub use check::{Claim, ClaimKind, Policy, Report, Verdict, check};
 pub use sheet::{
     FACTS_MAX, Fact, FactSheet, NAME_CHARACTERS_MAX, QUOTATION_CHARACTERS_MAX, QUOTATIONS_MAX, Quotation, Unit, Value,
     figure,
