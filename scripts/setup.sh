@@ -80,7 +80,8 @@ install_cargo_deny() {
 
 [ -n "$(command -v cargo)" ] || die "cargo is missing: install Rust from https://rustup.rs and run this again"
 # protobuf-compiler and libprotobuf-dev: the build script of the crate etcd-client asks for them.
-install_packages g++ make pkg-config protobuf-compiler libprotobuf-dev python3 python3-venv ca-certificates
+# cmake, libclang-dev: llama.cpp is built from the source that the crate llama-cpp-sys-2 carries.
+install_packages g++ make pkg-config cmake libclang-dev protobuf-compiler libprotobuf-dev python3 python3-venv ca-certificates
 install_libtorch
 ln -sfn "$LIBTORCH_DIR" .libtorch
 

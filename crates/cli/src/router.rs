@@ -13,6 +13,7 @@ use tonic::{
 use tonic_health::pb::health_client::HealthClient;
 use understudy_protocol::v1::{
     analyst_client::AnalystClient, models_client::ModelsClient, routes_client::RoutesClient,
+    scribe_client::ScribeClient,
 };
 
 use crate::problem;
@@ -116,6 +117,10 @@ impl Router {
 
     pub(crate) fn analyst(&self) -> AnalystClient<Transport> {
         AnalystClient::new(self.transport()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn scribe(&self) -> ScribeClient<Transport> {
+        ScribeClient::new(self.transport()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn models(&self) -> ModelsClient<Transport> {

@@ -1,1 +1,4 @@
 //! The gRPC worker that writes text.
+
+pub mod engine;
+pub mod options;

@@ -17,6 +17,7 @@ use understudy_protocol::{
 use crate::{
     problem::sentence,
     publish::checked_name,
+    retry::Retry,
     router::{Router, Transport},
 };
 
@@ -24,10 +25,6 @@ use crate::{
 pub(super) const BATCH_MAX: usize = 16;
 /// Calls in flight.
 pub(super) const CALLS_MAX: usize = 8;
-/// Of one call, while workers restart or are full.
-const ATTEMPTS_MAX: u32 = 6;
-const BACKOFF: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Which version answers.
 #[derive(Debug, Clone, Args)]
@@ -145,18 +142,12 @@ impl Asker {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let mut attempt = 1;
+        let mut retry = Retry::new();
         loop {
-            let status = match call(self.client.clone()).await {
+            match call(self.client.clone()).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) => status,
-            };
-            if !matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) || attempt == ATTEMPTS_MAX {
-                return Err(status);
+                Err(status) => retry.wait(status).await?,
             }
-            let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            tokio::time::sleep(asked.unwrap_or(BACKOFF * 2u32.pow(attempt - 1)).min(BACKOFF_MAX)).await;
-            attempt += 1;
         }
     }
 }
