@@ -1,5 +1,5 @@
 //! A text about a corpus is worth what its figures are worth. This crate holds what a model is told of a corpus
-//! ([`FactSheet`]), how it is asked ([`prompt`]), and the check that what it wrote keeps to what it was told.
+//! ([`FactSheet`]), how it is asked ([`prompt`]), and the check that what it wrote keeps to what it was told ([`check()`]).
 //!
 //! Pure: no IO, no clock, no model.
 
