@@ -4,10 +4,12 @@
 #
 #   UNDERSTUDY_BIN           folder of the built binaries [target/release]
 #   UNDERSTUDY_DEMO_MODELS   folder with the checkpoints v1 and v2 [models/starter]
+#   UNDERSTUDY_DEMO_SCRIBE   GGUF that writes the critique [models/starter-scribe/critic.gguf]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly MODELS="${UNDERSTUDY_DEMO_MODELS:-models/starter}" REVIEWS=demo/reviews.csv
+readonly SCRIBE="${UNDERSTUDY_DEMO_SCRIBE:-models/starter-scribe/critic.gguf}"
 UNDERSTUDY_BIN="$(cd "${UNDERSTUDY_BIN:-target/release}" && pwd)"
 RUN="$(mktemp -d "${TMPDIR:-/tmp}/understudy-demo.XXXXXX")"
 readonly RUN UNDERSTUDY_BIN
@@ -41,9 +43,9 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-bold "The platform starts, and serves version v1"
-show understudy up --serve sentiment/v1="$MODELS/v1" --free-ports '&'
-understudy up --serve sentiment/v1="$MODELS/v1" --free-ports --data-dir "$RUN/data" --json --log-format text \
+bold "The platform starts, and serves an analyst and a scribe"
+show understudy up --serve sentiment/v1="$MODELS/v1" --serve critic/v1="$SCRIBE" --free-ports '&'
+understudy up --serve sentiment/v1="$MODELS/v1" --serve critic/v1="$SCRIBE" --free-ports --data-dir "$RUN/data" --json --log-format text \
   >"$RUN/ready.json" 2>"$RUN/up.log" &
 up=$!
 until [ -s "$RUN/ready.json" ]; do
@@ -74,6 +76,9 @@ run understudy load --file "$REVIEWS" --duration 4s \
 bold "v2 reads the same file"
 run understudy classify --file "$REVIEWS" --out "$RUN/v2.csv" | tee "$RUN/classify-v2"
 run understudy status
+
+bold "The reviews become statistics, and the statistics a critique"
+run understudy critique "$REVIEWS"
 
 bold "The platform stops"
 kill -TERM "$up"

@@ -18,6 +18,7 @@ import grpc
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("UNDERSTUDY_BIN", REPOSITORY / "target/release"))
 STARTER = REPOSITORY / "models/starter"
+SCRIBE = REPOSITORY / "models/starter-scribe/critic.gguf"
 
 _stubs = tempfile.TemporaryDirectory(prefix="understudy-stubs-")
 subprocess.run(
@@ -28,7 +29,8 @@ subprocess.run(
 )
 sys.path.insert(0, _stubs.name)
 
-from understudy.v1 import admin_pb2, admin_pb2_grpc, analyst_pb2, analyst_pb2_grpc, records_pb2  # noqa: E402, F401
+from understudy.v1 import (  # noqa: E402, F401
+    admin_pb2, admin_pb2_grpc, analyst_pb2, analyst_pb2_grpc, records_pb2, scribe_pb2, scribe_pb2_grpc)
 
 
 def free_port() -> int:
@@ -83,13 +85,14 @@ class Process:
 
 
 class Cluster:
-    """Registry, routers and analysts as separate processes."""
+    """Registry, routers and workers as separate processes."""
 
-    def __init__(self, folder: Path, registry="embedded", analysts=1, routers=1):
+    def __init__(self, folder: Path, registry="embedded", analysts=1, scribes=0, routers=1):
         self.folder, self.kind, self.processes = folder, registry, []
         self.registry_port = free_port()
         self.registry_url = f"http://127.0.0.1:{self.registry_port}"
         self.analyst_ports = [free_port() for _ in range(analysts)]
+        self.scribe_ports = [free_port() for _ in range(scribes)]
         self.router_ports = [free_port() for _ in range(routers)]
 
     def start(self):
@@ -105,13 +108,8 @@ class Cluster:
             self.registry = self.process(
                 "registry", BIN / "understudy", "registry", "--data-dir", self.folder / "registry",
                 "--listen", f"127.0.0.1:{self.registry_port}")
-        self.analysts = [
-            self.process(
-                f"analyst-{index}", BIN / "understudy-analyst", "--listen", f"127.0.0.1:{port}",
-                "--name", f"analyst-{index}", "--metrics-listen", f"127.0.0.1:{free_port()}",
-                "--registry", self.registry_url, "--cache-dir", self.folder / f"cache-{index}")
-            for index, port in enumerate(self.analyst_ports)
-        ]
+        self.analysts = [self.worker("analyst", index, port) for index, port in enumerate(self.analyst_ports)]
+        self.scribes = [self.worker("scribe", index, port) for index, port in enumerate(self.scribe_ports)]
         self.routers = [
             self.process(
                 f"router-{index}", BIN / "understudy-router", "--listen", f"127.0.0.1:{port}",
@@ -120,7 +118,14 @@ class Cluster:
             for index, port in enumerate(self.router_ports)
         ]
         for index in range(len(self.routers)):
-            wait_until(lambda: len(self.workers(index)) == len(self.analysts), what="every worker at a router")
+            workers = len(self.analysts) + len(self.scribes)
+            wait_until(lambda: len(self.workers(index)) == workers, what="every worker at a router")
+
+    def worker(self, kind: str, index: int, port: int) -> "Process":
+        name = f"{kind}-{index}"
+        return self.process(
+            name, BIN / f"understudy-{kind}", "--listen", f"127.0.0.1:{port}", "--name", name, "--metrics-listen",
+            f"127.0.0.1:{free_port()}", "--registry", self.registry_url, "--cache-dir", self.folder / f"cache-{name}")
 
     def process(self, name: str, *command) -> Process:
         process = Process(self.folder, name, *command)
@@ -154,8 +159,8 @@ class Cluster:
             self.publish(version)
         self.route(**shares)
 
-    def route(self, **shares):
-        self.cli("route", "set", "sentiment", *(f"{v}={v}:{share}" for v, share in shares.items()))
+    def route(self, model="sentiment", **shares):
+        self.cli("route", "set", model, *(f"{v}={v}:{share}" for v, share in shares.items()))
 
     def workers(self, router=0):
         with grpc.insecure_channel(self.router(router)) as channel:
