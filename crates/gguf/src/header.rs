@@ -79,6 +79,10 @@ fn read_keys(source: &mut Source, count: u64) -> Checked<HashMap<String, Value>>
             "it has a key of {} bytes: the file is damaged; copy or download it again",
             key.len()
         );
+        require!(
+            !key.contains('\0'),
+            "its key {key:?} has a zero byte: the file is damaged; copy or download it again"
+        );
         let value = source.value(&key)?;
         require!(
             !keys.contains_key(&key),
@@ -120,6 +124,10 @@ fn read_tensors(source: &mut Source, count: u64, alignment: u64) -> Checked<Hash
             "it has a tensor name of {} bytes, and 1 to {TENSOR_NAME_BYTES_MAX} are allowed: the file is damaged; copy or \
              download it again",
             name.len()
+        );
+        require!(
+            !name.contains('\0'),
+            "its tensor name {name:?} has a zero byte: the file is damaged; copy or download it again"
         );
         require!(
             !tensors.contains_key(&name),

@@ -13,6 +13,8 @@
 mod check;
 mod error;
 mod header;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 mod model;
 mod source;
 mod tensor;

@@ -43,11 +43,7 @@ impl Model {
     /// Bytes that keys and values of one token take in f16.
     #[must_use]
     pub fn kv_bytes_per_token(&self) -> u64 {
-        // Keys and values, two bytes each. Each factor is below 2^32 and layers are at most 512, so that 2^63 is the
-        // most that can come out of a file whose projections really have these widths.
-        u64::from(self.layers)
-            .saturating_mul(4)
-            .saturating_mul(u64::from(self.head_dim))
-            .saturating_mul(u64::from(self.kv_heads))
+        // Keys and values, two bytes each. A checked file's sizes are far from overflowing.
+        4 * u64::from(self.layers) * u64::from(self.head_dim) * u64::from(self.kv_heads)
     }
 }

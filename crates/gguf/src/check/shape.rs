@@ -10,6 +10,8 @@ use crate::{
 const LAYERS_MAX: u32 = 512;
 /// Tokens. The longest contexts that models claim are ten million.
 const CONTEXT_MAX: u32 = 1 << 24;
+/// Of any matrix but the vocabulary's. Llama 3.1 405B has 53,248.
+const WIDTH_MAX: u32 = 1 << 20;
 
 /// Keys that other kinds of models have, each with the value that a llama has it with.
 const ABSENT_OR_ZERO: &[(&str, &str)] = &[
@@ -41,6 +43,14 @@ impl Shape {
             require!(value > 0, "its {key} is 0; convert the model again");
             Ok(value)
         };
+        let width = |key: &str| -> Checked<u32> {
+            let value = size(key)?;
+            require!(
+                value <= WIDTH_MAX,
+                "its {key} of {value} is beyond {WIDTH_MAX}: the file is damaged; copy or download it again"
+            );
+            Ok(value)
+        };
         let context = size("llama.context_length")?;
         require!(
             context <= CONTEXT_MAX,
@@ -52,8 +62,8 @@ impl Shape {
             layers <= LAYERS_MAX,
             "it has {layers} layers, and {LAYERS_MAX} are the most; choose a smaller model"
         );
-        let embedding = size("llama.embedding_length")?;
-        let heads = size("llama.attention.head_count")?;
+        let embedding = width("llama.embedding_length")?;
+        let heads = width("llama.attention.head_count")?;
         let kv_heads = match keys.get("llama.attention.head_count_kv") {
             None => heads,
             Some(_) => size("llama.attention.head_count_kv")?,
@@ -65,7 +75,7 @@ impl Shape {
         let shape = Self {
             context,
             embedding,
-            feed_forward: size("llama.feed_forward_length")?,
+            feed_forward: width("llama.feed_forward_length")?,
             layers,
             heads,
             kv_heads,
@@ -120,6 +130,10 @@ fn head_width(keys: &Keys<'_>, embedding: u32, heads: u32) -> Checked<u32> {
             embedding / heads
         }
     };
+    require!(
+        heads.checked_mul(head).is_some_and(|width| width <= WIDTH_MAX),
+        "its {heads} heads of {head} are together wider than {WIDTH_MAX}: the file is damaged; copy or download it again"
+    );
     require!(
         head > 0 && head.is_multiple_of(2),
         "its heads are {head} wide, which cannot be rotated in pairs; convert the model again"

@@ -143,6 +143,11 @@ fn distinct(list: &[String]) -> Checked<(HashSet<&str>, u32)> {
     let mut tokens = HashSet::with_capacity(list.len());
     for (id, token) in list.iter().enumerate() {
         require!(!token.is_empty(), "its token {id} is empty; convert the model again");
+        // llama.cpp reads up to it, and aborts where two tokens are then the same.
+        require!(
+            !token.contains('\0'),
+            "its token {id} has a zero byte; convert the model again"
+        );
         require!(
             tokens.insert(token.as_str()),
             "its token {id} ({}) is there twice; convert the model again",
