@@ -2,9 +2,25 @@
 //!
 //! Pure and deterministic; linear in the text, and no text makes it panic.
 
+mod align;
+mod clause;
+mod derive;
+mod figure;
+mod hedge;
+mod knowledge;
+mod labels;
+mod number;
+mod quotation;
+mod ranking;
+mod token;
+
 use std::ops::Range;
 
 use crate::sheet::FactSheet;
+
+use clause::Reading;
+use knowledge::{About, Knowledge};
+use token::Token;
 
 /// Most complaints that [`Report::complaints`] gives: a model mends the first ones at best.
 const COMPLAINTS_MAX: usize = 20;
@@ -149,6 +165,107 @@ fn blank_after(before: &str, rest: &str) -> usize {
 /// Traces every number, ranking word and quotation of the text to the sheet.
 #[must_use]
 pub fn check(text: &str, sheet: &FactSheet) -> Report {
-    let _ = (text, sheet);
-    Report::default()
+    let knowledge = Knowledge::new(sheet);
+    let verbatim: Vec<&str> = sheet
+        .quotations
+        .iter()
+        .map(|quotation| quotation.text.as_str())
+        .collect();
+    let verbatim: Vec<&str> = verbatim
+        .into_iter()
+        .filter(|text| text.contains(['"', '“', '”', '«']))
+        .collect();
+    let names: Vec<&str> = knowledge.classes.iter().map(|class| class.name.as_str()).collect();
+    let mut report = Report::default();
+    let mut before: Option<Reading<'_>> = None;
+    let sentences = token::sentences(text, &verbatim, &names);
+    for sentence in &sentences {
+        let reading = read(&sentence.tokens, &knowledge, before.as_ref());
+        let mut found: Vec<(ClaimKind, Range<usize>, Verdict)> = Vec::new();
+        let contexts = reading.contexts(&knowledge);
+        for (index, context) in contexts.iter().enumerate() {
+            let asked = figure::Asked {
+                reading: &reading,
+                index,
+                context,
+                knowledge: &knowledge,
+            };
+            if let Some(verdict) = figure::judge(&asked) {
+                found.push((ClaimKind::Number, reading.figures[index].tokens.clone(), verdict));
+            }
+        }
+        let quotations = quotation::judge(&reading, &knowledge);
+        found.extend(
+            quotations
+                .into_iter()
+                .map(|(tokens, verdict)| (ClaimKind::Quotation, tokens, verdict)),
+        );
+        let rankings = ranking::judge(&reading, &knowledge);
+        found.extend(
+            rankings
+                .into_iter()
+                .map(|(tokens, verdict)| (ClaimKind::Ranking, tokens, verdict)),
+        );
+        found.sort_by_key(|(_, tokens, _)| tokens.start);
+        for (kind, tokens, verdict) in found {
+            let (Some(first), Some(last)) = (
+                sentence.tokens.get(tokens.start),
+                sentence.tokens.get(tokens.end.saturating_sub(1)),
+            ) else {
+                continue;
+            };
+            report.claims.push(Claim {
+                kind,
+                range: first.range.start..last.range.end.max(first.range.end),
+                sentence: sentence.range.clone(),
+                verdict,
+            });
+        }
+        before = Some(reading);
+    }
+    report
+}
+
+fn read<'t>(tokens: &'t [Token<'t>], knowledge: &Knowledge<'_>, before: Option<&Reading<'_>>) -> Reading<'t> {
+    let classes_before: Vec<About> = before.map(|before| before.subjects()).unwrap_or_default();
+    let topics_before = before.map(|before| {
+        before
+            .topics
+            .iter()
+            .flat_map(|label| label.what.topics.clone())
+            .collect()
+    });
+    let classes = labels::classes(tokens, knowledge, &classes_before);
+    let mut figures = number::figures(tokens, &|word| knowledge.is_item(word));
+    // "5 stars" can be a class, and a figure of a title is a name.
+    figures.retain(|figure| !classes.iter().any(|label| label.tokens.contains(&figure.tokens.start)));
+    let titled = titled(tokens, &knowledge.sheet.title);
+    figures.retain(|figure| !titled.iter().any(|title| title.contains(&figure.tokens.start)));
+    let (segment, against) = clause::segments(tokens);
+    Reading {
+        tokens,
+        figures,
+        topics: labels::topics(tokens, knowledge),
+        stats: labels::stats(tokens),
+        classes,
+        segment,
+        against,
+        before: classes_before,
+        topics_before: topics_before.unwrap_or_default(),
+    }
+}
+
+/// Where the corpus is called by its title.
+fn titled(tokens: &[Token<'_>], title: &str) -> Vec<Range<usize>> {
+    let words: Vec<String> = token::sentences(title, &[], &[])
+        .into_iter()
+        .flat_map(|sentence| sentence.tokens)
+        .map(|token| token.lower)
+        .collect();
+    if words.is_empty() || !title.contains(|c: char| c.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let is = |window: &[Token<'_>]| window.iter().zip(&words).all(|(token, word)| token.is(word));
+    let starts = tokens.windows(words.len()).enumerate().filter(|(_, window)| is(window));
+    starts.map(|(start, _)| start..start + words.len()).collect()
 }

@@ -38,7 +38,13 @@ impl FactSheet {
             facts.extend(Fact::words("mean length", subject(class), class.lengths.mean));
         }
         facts.extend(longest(&summary.classes));
-        facts.push(Fact::number("vocabulary", None, as_f64(summary.vocabulary), Unit::Words, 0));
+        facts.push(Fact::number(
+            "vocabulary",
+            None,
+            as_f64(summary.vocabulary),
+            Unit::Words,
+            0,
+        ));
         if let Some(ratio) = summary.type_token_ratio {
             facts.push(Fact::number("type-token ratio", None, ratio, Unit::None, 2));
         }
@@ -113,10 +119,20 @@ fn lead(classes: &[ClassSummary]) -> Vec<Fact> {
         return vec![Fact::new("most frequent class", None, Value::Text("none".into()))];
     }
     let points = (first.share - second.share) * 100.0;
-    let certain = if first.interval.low > second.interval.high { "yes" } else { "no" };
+    let certain = if first.interval.low > second.interval.high {
+        "yes"
+    } else {
+        "no"
+    };
     vec![
         Fact::new("most frequent class", None, Value::Text(name(first))),
-        Fact::number("lead of the most frequent class", None, points, Unit::PercentagePoints, 1),
+        Fact::number(
+            "lead of the most frequent class",
+            None,
+            points,
+            Unit::PercentagePoints,
+            1,
+        ),
         Fact::new("lead is certain", None, Value::Text(certain.into())),
     ]
 }
@@ -135,9 +151,12 @@ fn lengths(lengths: &Lengths) -> Vec<Fact> {
 
 fn longest(classes: &[ClassSummary]) -> Option<Fact> {
     let mean = |class: &ClassSummary| class.lengths.mean.map(f64::round);
-    let longest = classes.iter().max_by(|a, b| mean(a).partial_cmp(&mean(b)).unwrap_or(std::cmp::Ordering::Equal))?;
+    let longest = classes
+        .iter()
+        .max_by(|a, b| mean(a).partial_cmp(&mean(b)).unwrap_or(std::cmp::Ordering::Equal))?;
     let others = classes.iter().filter(|class| class.label != longest.label);
-    let alone = mean(longest).is_some() && others.clone().count() > 0 && others.into_iter().all(|c| mean(c) < mean(longest));
+    let alone =
+        mean(longest).is_some() && others.clone().count() > 0 && others.into_iter().all(|c| mean(c) < mean(longest));
     alone.then(|| Fact::new("class with the longest reviews", None, Value::Text(name(longest))))
 }
 

@@ -1,0 +1,162 @@
+//! "About", "nearly", "more than": what they let a figure be.
+
+use std::ops::Range;
+
+use super::token::Token;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hedge {
+    None,
+    About,
+    /// A little less than the figure.
+    Nearly,
+    /// A little more than the figure.
+    JustOver,
+    Over,
+    AtLeast,
+    Under,
+    AtMost,
+}
+
+/// How the text hedges the figure at these tokens.
+pub(super) fn hedge(tokens: &[Token<'_>], figure: &Range<usize>) -> Hedge {
+    let word = |back: usize| {
+        let index = figure.start.checked_sub(back);
+        index
+            .and_then(|index| tokens.get(index))
+            .map_or("", |token| token.lower.as_str())
+    };
+    let after = |ahead: usize| tokens.get(figure.end + ahead).map_or("", |token| token.lower.as_str());
+    let slightly = |back: usize| {
+        matches!(
+            word(back),
+            "just" | "slightly" | "marginally" | "barely" | "fractionally"
+        ) || matches!(word(back), "little" | "bit" | "shade" | "touch" | "hair") && word(back + 1) == "a"
+    };
+    let negated = |back: usize| matches!(word(back), "no" | "not");
+    match word(1) {
+        "about" | "around" | "roughly" | "approximately" | "approx" | "some" | "circa" | "ca" | "~" | "≈" | "near" => {
+            Hedge::About
+        }
+        "to" if word(2) == "close" => Hedge::About,
+        "nearly" | "almost" => Hedge::Nearly,
+        "quite" if word(2) == "not" => Hedge::Nearly,
+        "over" | "above" if slightly(2) => Hedge::JustOver,
+        "under" | "below" | "short" if slightly(2) => Hedge::Nearly,
+        "over" | "above" | "exceeding" | "exceed" | "exceeds" | "beyond" => Hedge::Over,
+        "under" | "below" => Hedge::Under,
+        "least" if word(2) == "at" => Hedge::AtLeast,
+        "most" if word(2) == "at" => Hedge::AtMost,
+        "to" if word(2) == "up" => Hedge::AtMost,
+        "than" => match word(2) {
+            "more" if slightly(3) => Hedge::JustOver,
+            "less" | "fewer" if slightly(3) => Hedge::Nearly,
+            "more" if negated(3) => Hedge::AtMost,
+            "less" | "fewer" if negated(3) => Hedge::AtLeast,
+            "more" => Hedge::Over,
+            "less" | "fewer" => Hedge::Under,
+            _ => Hedge::None,
+        },
+        _ if after(0) == "or" && matches!(after(1), "so" | "thereabouts") => Hedge::About,
+        _ => Hedge::None,
+    }
+}
+
+/// Whether a figure of the text may stand for a value of the sheet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spoken {
+    pub(super) value: f64,
+    /// Digits after the point.
+    pub(super) decimals: usize,
+    pub(super) hedge: Hedge,
+    /// "Half" and "two thirds" are coarser than digits.
+    pub(super) fraction: bool,
+}
+
+impl Spoken {
+    /// `exact` is the value as measured, `shown` with how many decimals the sheet shows it.
+    pub(super) fn fits(self, exact: f64, shown: usize) -> bool {
+        let displayed = round(exact, shown);
+        if self.fraction {
+            return self.fraction_fits(exact);
+        }
+        if self.rounds(exact, displayed, shown) {
+            return !matches!(self.hedge, Hedge::Over | Hedge::Under) || self.strictly(exact);
+        }
+        let relative = (exact - self.value) / self.value.abs().max(f64::MIN_POSITIVE);
+        match self.hedge {
+            Hedge::None => false,
+            Hedge::About => self.coarsely(exact),
+            Hedge::Nearly => (-0.05..0.0).contains(&relative),
+            Hedge::JustOver => relative > 0.0 && relative <= 0.05,
+            Hedge::Over | Hedge::AtLeast => relative > 0.0 && relative <= if self.is_round() { 1.0 } else { 0.05 },
+            Hedge::Under | Hedge::AtMost => relative < 0.0 && relative >= if self.is_round() { -0.5 } else { -0.05 },
+        }
+    }
+
+    /// Rounded at the precision of the text, from what was measured or from what the sheet shows, half up or half even.
+    fn rounds(self, exact: f64, displayed: f64, shown: usize) -> bool {
+        let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+        if near(self.value, displayed) || near(self.value, round(exact, self.decimals)) {
+            return true;
+        }
+        // Halves may go either way.
+        let step = power(self.decimals).recip();
+        let half = (displayed - self.value).abs() <= step / 2.0 + 1e-9 * displayed.abs().max(1.0);
+        self.decimals < shown && half
+    }
+
+    fn strictly(self, exact: f64) -> bool {
+        match self.hedge {
+            Hedge::Over => exact > self.value,
+            Hedge::Under => exact < self.value,
+            _ => true,
+        }
+    }
+
+    fn fraction_fits(self, exact: f64) -> bool {
+        let difference = exact - self.value;
+        match self.hedge {
+            Hedge::None => difference.abs() <= (self.value * 0.05).min(2.0),
+            Hedge::About => difference.abs() <= (self.value * 0.12).min(5.0),
+            Hedge::Nearly => difference < 0.0 && -difference <= (self.value * 0.12).min(5.0),
+            Hedge::JustOver => difference > 0.0 && difference <= (self.value * 0.12).min(5.0),
+            Hedge::Over | Hedge::AtLeast => difference > 0.0,
+            Hedge::Under | Hedge::AtMost => difference < 0.0,
+        }
+    }
+
+    /// "About 450" for 447, "some 20,000" for 19,949: right at the figure's own coarseness.
+    fn coarsely(self, exact: f64) -> bool {
+        if self.decimals > 0 {
+            return false;
+        }
+        let mut step = 1.0;
+        while step < self.value && (self.value / (step * 10.0)).fract().abs() < 1e-9 {
+            step *= 10.0;
+        }
+        let tens =
+            step > 1.0 && (exact - self.value).abs() <= step / 2.0 && (exact - self.value).abs() <= self.value * 0.1;
+        let fives =
+            (self.value / (step * 5.0)).fract().abs() < 1e-9 && (exact - self.value).abs() <= self.value * 0.012;
+        tens || fives
+    }
+
+    /// At most two digits that count: 200, 450, 50.
+    fn is_round(self) -> bool {
+        let mut value = self.value;
+        while value >= 100.0 && (value / 10.0).fract().abs() < 1e-9 {
+            value /= 10.0;
+        }
+        self.decimals == 0 && value < 100.0
+    }
+}
+
+pub(super) fn round(value: f64, decimals: usize) -> f64 {
+    let factor = power(decimals);
+    (value * factor).round() / factor
+}
+
+fn power(decimals: usize) -> f64 {
+    10_f64.powi(i32::try_from(decimals.min(15)).unwrap_or(15))
+}
