@@ -25,7 +25,12 @@ pub struct EngineOptions {
     #[arg(long, env = "UNDERSTUDY_BATCH_TOKENS", default_value = "256", value_name = "TOKENS")]
     pub batch_tokens: NonZeroU32,
     /// Most requests that wait for a slot of a version
-    #[arg(long, env = "UNDERSTUDY_QUEUE_DEPTH_MAX", default_value = "64", value_name = "REQUESTS")]
+    #[arg(
+        long,
+        env = "UNDERSTUDY_QUEUE_DEPTH_MAX",
+        default_value = "64",
+        value_name = "REQUESTS"
+    )]
     pub queue_depth_max: NonZeroU32,
     /// Threads that compute; default: one for each physical core
     #[arg(long, env = "UNDERSTUDY_THREADS", value_name = "N")]
