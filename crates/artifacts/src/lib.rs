@@ -10,13 +10,15 @@
 //! Deliberately absent: deleting from a store (versions are immutable, and only the operator knows what is still needed).
 
 mod cache;
+mod download;
 mod error;
 mod file;
 mod store;
 mod upload;
 
 pub use cache::{Cache, CacheOptions, Tree};
+pub use download::download;
 pub use error::Error;
 pub use file::File;
-pub use store::uri_of_folder;
+pub use store::{path_of_uri, uri_of_folder};
 pub use upload::{Uploaded, upload};

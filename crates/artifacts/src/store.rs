@@ -1,6 +1,10 @@
 //! Opens an artifact store by its URI.
 
-use std::{path::Path as FsPath, sync::Arc, time::Duration};
+use std::{
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use object_store::{
     ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig,
@@ -71,6 +75,11 @@ impl Store {
         Ok(Self { objects, base, uri })
     }
 
+    /// The store's name of what the URI names.
+    pub(crate) fn itself(&self) -> Path {
+        self.base.clone()
+    }
+
     /// The store's name of a valid relative path.
     pub(crate) fn location(&self, relative: &str) -> Path {
         let parts = relative.split('/').map(object_store::path::PathPart::from);
@@ -94,6 +103,13 @@ pub fn uri_of_folder(folder: &FsPath) -> Result<String, Error> {
         reason: "the folder's path is not absolute".to_owned(),
     })?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The local path that a `file://` URI names; `None` for other URIs.
+#[must_use]
+pub fn path_of_uri(uri: &str) -> Option<PathBuf> {
+    let url = Url::parse(uri).ok()?;
+    (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    chat::ChatOptions,
     classify::ClassifyOptions,
     completions::CompletionsOptions,
+    critique::CritiqueOptions,
     load::LoadOptions,
     models::ModelsCommand,
     output::Output,
@@ -21,6 +23,7 @@ const START: &str = "\
 Start here:
   understudy up --serve sentiment=hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english
   understudy classify 'A wonderful film with great performances.'
+  understudy critique reviews.csv
   understudy status";
 
 /// Serves language models and changes them without a failed request
@@ -46,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     Route(RouteCommand),
     Classify(ClassifyOptions),
+    Critique(CritiqueOptions),
+    Chat(ChatOptions),
     Load(LoadOptions),
     /// Tells whether everything works, and what to do about what does not
     ///
@@ -73,6 +78,8 @@ impl Cli {
             Command::Models(command) => command.run(&Router::connect(&self.router).await?, output).await,
             Command::Route(command) => command.run(&Router::connect(&self.router).await?, output).await,
             Command::Classify(options) => options.run(&Router::connect(&self.router).await?, output).await,
+            Command::Critique(options) => options.run(&Router::connect(&self.router).await?, output).await,
+            Command::Chat(options) => options.run(&Router::connect(&self.router).await?, output).await,
             Command::Load(options) => options.run(&self.router, output).await,
             Command::Status => crate::status::run(&self.router, output).await,
             Command::Completions(options) => options.run(output),

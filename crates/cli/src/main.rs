@@ -12,8 +12,10 @@
 )]
 
 mod args;
+mod chat;
 mod classify;
 mod completions;
+mod critique;
 mod hub;
 mod load;
 mod models;
@@ -21,8 +23,10 @@ mod output;
 mod problem;
 mod publish;
 mod registry;
+mod retry;
 mod route;
 mod router;
+mod sampling;
 mod status;
 mod table;
 mod texts;

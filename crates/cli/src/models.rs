@@ -66,14 +66,15 @@ async fn list(router: &Router, output: &Output) -> anyhow::Result<()> {
         return output.message(&answer);
     }
     if answer.models.is_empty() {
-        output.remark("There are no models yet. Publish one:\n  understudy models publish FOLDER|hf:OWNER/NAME --model NAME --version v1");
+        output.remark("There are no models yet. Publish one:\n  understudy models publish FOLDER|FILE.gguf|hf:OWNER/NAME --model NAME --version v1");
         return Ok(());
     }
-    let mut rows = table(["MODEL", "VERSION", "TRAFFIC", "METRICS", "SIZE", "PUBLISHED"]);
+    let mut rows = table(["MODEL", "KIND", "VERSION", "TRAFFIC", "METRICS", "SIZE", "PUBLISHED"]);
     for summary in &answer.models {
         for manifest in &summary.versions {
             rows.add_row([
                 &summary.model,
+                &kind(manifest.kind),
                 &manifest.version,
                 &traffic(summary.route.as_ref(), &manifest.version),
                 &metrics(manifest),
@@ -126,12 +127,11 @@ async fn show_version(router: &Router, output: &Output, model: String, version: 
         return output.message(&answer);
     }
     let manifest = answer.manifest.unwrap_or_default();
-    let kind = Kind::try_from(manifest.kind).unwrap_or_default();
     output.line(format_args!(
         "{}/{}  {}",
         manifest.model,
         manifest.version,
-        kind.as_str_name().trim_start_matches("KIND_").to_lowercase()
+        kind(manifest.kind)
     ))?;
     let mut facts = vec![
         ("labels", manifest.labels.join(", ")),
@@ -167,6 +167,12 @@ async fn show_version(router: &Router, output: &Output, model: String, version: 
         ))?;
     }
     Ok(())
+}
+
+/// `analyst` or `scribe`.
+pub(crate) fn kind(kind: i32) -> String {
+    let kind = Kind::try_from(kind).unwrap_or_default();
+    kind.as_str_name().trim_start_matches("KIND_").to_lowercase()
 }
 
 /// `ready`, or `failed: no such file`.
@@ -205,7 +211,7 @@ fn metrics(manifest: &Manifest) -> String {
         .join(", ")
 }
 
-fn size(manifest: &Manifest) -> String {
+pub(crate) fn size(manifest: &Manifest) -> String {
     let bytes: u64 = manifest.files.iter().map(|file| file.size_bytes).sum();
     indicatif::HumanBytes(bytes).to_string()
 }

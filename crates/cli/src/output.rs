@@ -128,6 +128,11 @@ impl fmt::Display for ReaderGone {
     }
 }
 
+/// A model's text without what a terminal would obey.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "")
+}
+
 /// `1,234,567`
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -172,6 +177,11 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_cannot_command_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\r\n\tc\u{9b}"), "a[2Jb\n\tc");
+    }
 
     #[test]
     fn numbers_are_for_people() {

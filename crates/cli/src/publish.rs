@@ -1,57 +1,51 @@
-//! `understudy models publish`: puts a checkpoint into the artifact store and its manifest into the registry.
+//! `understudy models publish`: puts a version's files into the artifact store and its manifest into the registry.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+mod checkpoint;
+mod gguf;
+mod source;
+
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
-use serde::Deserialize;
+use clap::{Args, ValueEnum};
 use understudy_protocol::{
-    MANIFEST_FORMAT, json, name,
-    v1::{ArtifactFile, GetArtifactStoreRequest, Kind, Lineage, Manifest, PublishVersionRequest},
+    MANIFEST_FORMAT, name,
+    v1::{self, ArtifactFile, GetArtifactStoreRequest, Lineage, Manifest, PublishVersionRequest},
 };
 
+use self::{checkpoint::Checkpoint, gguf::Gguf};
+pub(crate) use self::{
+    checkpoint::{FILES, WEIGHTS, no_weights},
+    gguf::choose,
+    source::{Source, check_whole, is_gguf},
+};
 use crate::{
-    hub::{HubOptions, HubSource},
+    hub::{HubOptions, Wanted},
     models,
     output::Output,
     problem::Explain as _,
     router::{Router, admin},
 };
 
-/// What a version is made of; `*` marks what must be there.
-pub(crate) const FILES: [&str; 6] = [
-    CONFIG,  // *
-    WEIGHTS, // *
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "special_tokens_map.json",
-];
-pub(crate) const CONFIG: &str = "config.json";
-pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// What the trainer knows of a checkpoint: a manifest with labels, metrics, golden examples, profile and lineage set.
-const DESCRIPTION: &str = "understudy.json";
-
 const EXAMPLES: &str = "\
 Examples:
   understudy models publish ./checkpoint --model sentiment --version v2 --metric accuracy=0.91
   understudy models publish hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english --model sentiment --version v1
-  understudy models publish hf:owner/name@a1b2c3d --model sentiment --version v3 --labels negative,positive";
+  understudy models publish hf:owner/name@a1b2c3d --model sentiment --version v3 --labels negative,positive
+  understudy models publish critic.gguf --model critic --version v1
+  understudy models publish hf:owner/Llama-3-8B-Instruct-GGUF/Llama-3-8B-Instruct.Q4_K_M.gguf --model critic --version v2
+  understudy models publish s3://bucket/models/critic.gguf --model critic --version v3";
 
-/// Publishes a checkpoint as a version of a model
+/// Publishes a checkpoint or a GGUF as a version of a model
 ///
-/// The checkpoint is a folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json or vocab.txt) or a
+/// An analyst is a folder in Hugging Face's layout (config.json, model.safetensors, tokenizer.json or vocab.txt) or a
 /// repository on the hub. A file understudy.json in it, as `understudy-trainer` writes it, adds metrics, golden examples and
-/// lineage. A published version never changes.
+/// lineage. A scribe is one GGUF: a file, a file of a repository on the hub, or an object of s3://, gs://, az:// or file://. A
+/// published version never changes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PublishOptions {
-    /// Folder, or hf:OWNER/NAME[@REVISION]
+    /// Folder, FILE.gguf, hf:OWNER/NAME[/FILE.gguf][@REVISION], or the URI of a GGUF in an object store
     source: Source,
     /// Model that it is a version of
     #[arg(long, value_parser = checked_name)]
@@ -59,6 +53,12 @@ pub(crate) struct PublishOptions {
     /// Name of the version, e.g. v2
     #[arg(long, value_parser = checked_name)]
     version: String,
+    /// What it is [default: a scribe if it is a GGUF, otherwise an analyst]
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// The GGUF that is meant, of a folder or a repository with several
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
     /// Names of the classes in the order of the model's outputs [default: understudy.json, then config.json's id2label]
     #[arg(long, value_delimiter = ',', value_name = "NAME,NAME")]
     labels: Vec<String>,
@@ -69,12 +69,23 @@ pub(crate) struct PublishOptions {
     hub: HubOptions,
 }
 
+/// What a version does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Classifies
+    Analyst,
+    /// Writes
+    Scribe,
+}
+
 impl PublishOptions {
     pub(crate) async fn run(self, router: &Router, output: &Output) -> anyhow::Result<()> {
         let Self {
             source,
             model,
             version,
+            kind,
+            file,
             labels,
             metrics,
             hub,
@@ -83,6 +94,8 @@ impl PublishOptions {
             source,
             model,
             version,
+            kind,
+            file,
             labels,
             metrics,
         };
@@ -91,33 +104,15 @@ impl PublishOptions {
             return output.message(&manifest);
         }
         let (model, version) = (&manifest.model, &manifest.version);
-        output.line(format_args!(
-            "Published {model}/{version} ({})",
-            manifest.labels.join(", ")
-        ))?;
+        let what = match manifest.kind() {
+            v1::Kind::Scribe => models::size(&manifest),
+            _ => manifest.labels.join(", "),
+        };
+        output.line(format_args!("Published {model}/{version} ({what})"))?;
         output.remark(format_args!(
             "Give it traffic:\n  understudy route set {model} {version}"
         ));
         Ok(())
-    }
-}
-
-/// Where a checkpoint comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    Folder(PathBuf),
-    Hub(HubSource),
-}
-
-impl FromStr for Source {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("hf:") {
-            Some(repository) => repository.parse().map(Self::Hub),
-            None if text.is_empty() => Err("name a folder or hf:OWNER/NAME".into()),
-            None => Ok(Self::Folder(text.into())),
-        }
     }
 }
 
@@ -127,39 +122,54 @@ pub(crate) struct Publication {
     pub(crate) source: Source,
     pub(crate) model: String,
     pub(crate) version: String,
+    /// Otherwise the source says it.
+    pub(crate) kind: Option<Kind>,
+    /// Of several GGUFs.
+    pub(crate) file: Option<String>,
     pub(crate) labels: Vec<String>,
     pub(crate) metrics: Vec<(String, f64)>,
 }
 
+/// A version's files on this machine, and what is known of it.
+struct Found {
+    folder: PathBuf,
+    files: Vec<String>,
+    manifest: Manifest,
+    /// Is deleted with it.
+    _gguf: Option<Gguf>,
+}
+
 impl Publication {
     pub(crate) async fn publish(self, router: &Router, output: &Output, hub: &HubOptions) -> anyhow::Result<Manifest> {
-        let Self {
-            source,
-            model,
-            version,
-            labels,
-            metrics,
-        } = self;
-        let known = models::find(router, &model).await?;
-        if known.is_some_and(|known| known.versions.iter().any(|manifest| manifest.version == version)) {
-            bail!(
+        let (model, version) = (&self.model, &self.version);
+        let known = models::find(router, model).await?;
+        if let Some(known) = &known {
+            ensure!(
+                known.versions.iter().all(|manifest| manifest.version != *version),
                 "{model}/{version} is published already: a published version never changes, so choose another --version"
             );
         }
-        let (folder, parent) = match source {
-            Source::Folder(folder) => (folder, None),
-            Source::Hub(repository) => {
-                let download = hub.download(&repository, output).await?;
-                (download.folder, Some(download.origin))
-            }
+        let Found {
+            folder,
+            files,
+            mut manifest,
+            _gguf,
+        } = match self.kind() {
+            Kind::Analyst => self.analyst(output, hub).await?,
+            Kind::Scribe => self.scribe(output, hub).await?,
         };
-        let checkpoint = Checkpoint::open(&folder)?;
-        let mut manifest = checkpoint.description()?;
-        manifest.labels = checkpoint.labels(labels, manifest.labels)?;
-        manifest.metrics.extend(metrics);
-        if let Some(parent) = parent {
-            manifest.lineage.get_or_insert_with(Lineage::default).parent = parent;
+        if let Some(other) = known
+            .iter()
+            .flat_map(|known| &known.versions)
+            .find(|other| other.kind != manifest.kind)
+        {
+            bail!(
+                "{model} is a model of kind {}, and this is of kind {}: choose another --model",
+                models::kind(other.kind),
+                models::kind(manifest.kind)
+            );
         }
+        manifest.metrics.extend(self.metrics.iter().cloned());
 
         let store = router
             .models()
@@ -176,15 +186,14 @@ impl Publication {
             bar.set_position(done);
         };
         let prefix = format!("{model}/{version}");
-        let uploaded = understudy_artifacts::upload(&store, &prefix, &folder, &checkpoint.files, progress).await;
+        let uploaded = understudy_artifacts::upload(&store, &prefix, &folder, &files, progress).await;
         bar.finish_and_clear();
         let uploaded =
             uploaded.with_context(|| format!("cannot upload to {store}, where the router wants artifacts"))?;
 
         manifest.format = MANIFEST_FORMAT;
-        manifest.model = model;
-        manifest.version = version;
-        manifest.kind = Kind::Analyst.into();
+        manifest.model = self.model;
+        manifest.version = self.version;
         manifest.artifact_uri = uploaded.uri;
         manifest.files = uploaded.files.into_iter().map(artifact_file).collect();
         manifest.created_at = Some(std::time::SystemTime::now().into());
@@ -194,6 +203,80 @@ impl Publication {
         router.models().publish_version(admin(request)).await.explain()?;
         Ok(manifest)
     }
+
+    fn kind(&self) -> Kind {
+        let is_scribe = self.source.is_scribe() || self.file.as_deref().is_some_and(is_gguf);
+        self.kind
+            .unwrap_or(if is_scribe { Kind::Scribe } else { Kind::Analyst })
+    }
+
+    async fn analyst(&self, output: &Output, hub: &HubOptions) -> anyhow::Result<Found> {
+        ensure!(
+            !self.source.is_gguf(),
+            "a GGUF is a scribe: leave out --kind, or name a folder with an analyst"
+        );
+        ensure!(
+            self.file.is_none(),
+            "--file is for a GGUF: an analyst is a whole folder"
+        );
+        let (folder, parent) = match &self.source {
+            Source::Local(folder) => (folder.clone(), None),
+            Source::Hub(repository) => {
+                let download = hub.download(repository, Wanted::Checkpoint, output).await?;
+                (download.folder, Some(download.origin))
+            }
+            Source::Store(uri) => bail!("{uri} is in an object store, from where only a GGUF can be published"),
+        };
+        let checkpoint = Checkpoint::open(&folder)?;
+        let mut manifest = checkpoint.description()?;
+        manifest.labels = checkpoint.labels(self.labels.clone(), manifest.labels)?;
+        manifest.kind = v1::Kind::Analyst.into();
+        if let Some(parent) = parent {
+            manifest.lineage.get_or_insert_with(Lineage::default).parent = parent;
+        }
+        Ok(Found {
+            folder,
+            files: checkpoint.files.iter().map(|file| (*file).to_owned()).collect(),
+            manifest,
+            _gguf: None,
+        })
+    }
+
+    async fn scribe(&self, output: &Output, hub: &HubOptions) -> anyhow::Result<Found> {
+        ensure!(self.labels.is_empty(), "a scribe has no classes: leave out --labels");
+        let (gguf, parent) = match &self.source {
+            Source::Local(path) => (Gguf::open(path, self.file.as_deref(), output)?, None),
+            Source::Store(uri) => {
+                ensure!(self.file.is_none(), "{uri} names a file already: leave out --file");
+                (Gguf::download(uri, output).await?, Some(uri.clone()))
+            }
+            Source::Hub(repository) => {
+                ensure!(
+                    repository.file.is_none() || self.file.is_none(),
+                    "hf:{} names a file already: leave out --file",
+                    repository.repository
+                );
+                let file = repository.file.clone().or_else(|| self.file.clone());
+                let download = hub.download(repository, Wanted::Gguf(file), output).await?;
+                let path = download.folder.join(download.file.unwrap_or_default());
+                (Gguf::open(&path, None, output)?, Some(download.origin))
+            }
+        };
+        let lineage = parent.map(|parent| Lineage {
+            parent,
+            ..Lineage::default()
+        });
+        Ok(Found {
+            folder: gguf.folder.clone(),
+            files: vec![gguf.file.clone()],
+            manifest: Manifest {
+                kind: v1::Kind::Scribe.into(),
+                lineage,
+                ..Manifest::default()
+            },
+            _gguf: Some(gguf),
+        })
+    }
 }
 
 fn artifact_file(file: understudy_artifacts::File) -> ArtifactFile {
@@ -202,109 +285,6 @@ fn artifact_file(file: understudy_artifacts::File) -> ArtifactFile {
         sha256: file.sha256,
         size_bytes: file.size_bytes,
     }
-}
-
-/// A folder that has what a version needs. The worker checks the rest when it loads the version.
-#[derive(Debug)]
-struct Checkpoint {
-    folder: PathBuf,
-    files: Vec<&'static str>,
-    config: Config,
-}
-
-/// The part of config.json that decides whether and how to publish.
-#[derive(Debug, Deserialize)]
-struct Config {
-    model_type: Option<String>,
-    #[serde(default)]
-    id2label: HashMap<String, String>,
-}
-
-impl Checkpoint {
-    fn open(folder: &Path) -> anyhow::Result<Self> {
-        let shown = folder.display();
-        ensure!(
-            folder.is_dir(),
-            "there is no folder {shown}: name a checkpoint folder, or hf:OWNER/NAME for the hub"
-        );
-        let files: Vec<_> = FILES.into_iter().filter(|file| folder.join(file).is_file()).collect();
-        ensure!(
-            files.contains(&CONFIG),
-            "{shown} has no {CONFIG}, so it is no checkpoint in Hugging Face's layout"
-        );
-        if !files.contains(&WEIGHTS) {
-            let names = fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            bail!(no_weights(&shown.to_string(), &shown.to_string(), names));
-        }
-        let has_tokenizer = files.contains(&"tokenizer.json") || files.contains(&"vocab.txt");
-        ensure!(
-            has_tokenizer,
-            "{shown} has neither tokenizer.json nor vocab.txt: save the tokenizer beside the model"
-        );
-        let json = fs::read(folder.join(CONFIG)).with_context(|| format!("cannot read {CONFIG} in {shown}"))?;
-        let config: Config =
-            serde_json::from_slice(&json).with_context(|| format!("{CONFIG} in {shown} is not valid"))?;
-        let kind = config.model_type.as_deref().unwrap_or("distilbert");
-        ensure!(
-            kind == "distilbert",
-            "{shown} is a model of type {kind:?}: only \"distilbert\" can be served"
-        );
-        Ok(Self {
-            folder: folder.to_owned(),
-            files,
-            config,
-        })
-    }
-
-    fn description(&self) -> anyhow::Result<Manifest> {
-        let path = self.folder.join(DESCRIPTION);
-        match fs::read(&path) {
-            Ok(text) => json::from_slice(&text).with_context(|| format!("{} is not valid", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Manifest::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    fn labels(&self, asked: Vec<String>, described: Vec<String>) -> anyhow::Result<Vec<String>> {
-        let count = self.config.id2label.len();
-        let own = (0..count).map(|id| self.config.id2label.get(&id.to_string()).cloned());
-        let own: Vec<_> = own
-            .collect::<Option<_>>()
-            .context("config.json's id2label does not count from 0")?;
-        let (labels, origin) = match (asked, described) {
-            (asked, _) if !asked.is_empty() => (asked, "--labels"),
-            (_, described) if !described.is_empty() => (described, DESCRIPTION),
-            _ => (own, CONFIG),
-        };
-        ensure!(
-            !labels.is_empty(),
-            "config.json has no id2label: name the classes with --labels, e.g. --labels negative,positive"
-        );
-        ensure!(
-            count == 0 || labels.len() == count,
-            "{origin} names {} classes, but the model has {count}: {}",
-            labels.len(),
-            "name them in the order of its outputs, e.g. --labels negative,positive"
-        );
-        Ok(labels)
-    }
-}
-
-/// Why weights are missing, and how to come by them. `load` is what `from_pretrained` takes.
-pub(crate) fn no_weights(shown: &str, load: &str, names: impl IntoIterator<Item = String>) -> String {
-    let names: Vec<_> = names.into_iter().collect();
-    let has = |name: &str| names.iter().any(|found| found == name);
-    if has("pytorch_model.bin") {
-        return format!(
-            "{shown} has only pytorch_model.bin, which can run code when it is read. Convert it once, then publish the folder:\n  \
-             python3 -c 'from transformers import AutoModelForSequenceClassification as M, AutoTokenizer as T; \
-             M.from_pretrained(\"{load}\").save_pretrained(\"converted\"); T.from_pretrained(\"{load}\").save_pretrained(\"converted\")'"
-        );
-    }
-    if has("model.safetensors.index.json") {
-        return format!("{shown} has its weights in several files, which are not read: save them as one {WEIGHTS}");
-    }
-    format!("{shown} has no {WEIGHTS}, so it is no checkpoint in Hugging Face's layout")
 }
 
 pub(crate) fn checked_name(name: &str) -> Result<String, String> {
@@ -328,59 +308,6 @@ fn metric(text: &str) -> Result<(String, f64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(labels: &[(&str, &str)]) -> Checkpoint {
-        let id2label = labels
-            .iter()
-            .map(|(id, label)| ((*id).to_owned(), (*label).to_owned()))
-            .collect();
-        Checkpoint {
-            folder: PathBuf::new(),
-            files: vec![],
-            config: Config {
-                model_type: None,
-                id2label,
-            },
-        }
-    }
-
-    #[test]
-    fn sources() {
-        assert_eq!("models/v1".parse(), Ok(Source::Folder("models/v1".into())));
-        let hub = HubSource {
-            repository: "owner/name".into(),
-            revision: "main".into(),
-        };
-        assert_eq!("hf:owner/name".parse(), Ok(Source::Hub(hub.clone())));
-        assert_eq!(
-            "hf:owner/name@abc".parse(),
-            Ok(Source::Hub(HubSource {
-                revision: "abc".into(),
-                ..hub
-            }))
-        );
-        for bad in ["", "hf:", "hf:name", "hf:a/b/c", "hf:owner/name@", "hf:../name"] {
-            assert!(bad.parse::<Source>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn labels_come_from_the_flag_then_the_trainer_then_the_checkpoint() {
-        let checkpoint = config(&[("1", "POSITIVE"), ("0", "NEGATIVE")]);
-        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(checkpoint.labels(vec![], vec![]).unwrap(), ["NEGATIVE", "POSITIVE"]);
-        assert_eq!(checkpoint.labels(vec![], list(&["n", "p"])).unwrap(), ["n", "p"]);
-        assert_eq!(
-            checkpoint.labels(list(&["-", "+"]), list(&["n", "p"])).unwrap(),
-            ["-", "+"]
-        );
-        let error = checkpoint.labels(list(&["one"]), vec![]).unwrap_err().to_string();
-        assert!(
-            error.contains("--labels names 1 classes, but the model has 2"),
-            "{error}"
-        );
-        assert!(config(&[("0", "a"), ("2", "b")]).labels(vec![], vec![]).is_err());
-    }
 
     #[test]
     fn metrics() {

@@ -140,11 +140,7 @@ impl State {
                     .map(|held| format!("{}/{} {}", held.model, held.version, models::state(held.state, "")));
                 rows.add_row([
                     worker.worker.clone(),
-                    Kind::try_from(worker.kind)
-                        .unwrap_or_default()
-                        .as_str_name()
-                        .trim_start_matches("KIND_")
-                        .to_lowercase(),
+                    models::kind(worker.kind),
                     worker.address.clone(),
                     worker.engine.clone(),
                     status.in_flight.to_string(),
@@ -223,7 +219,11 @@ impl State {
             if !is_there {
                 add(
                     format!("no worker is there to serve {}", route.model),
-                    "start one: `understudy up` on one machine, or understudy-analyst with the same --registry".into(),
+                    match route.kind() {
+                        Kind::Scribe => "start one: `understudy up --scribes 1` on one machine, or understudy-scribe with the same --registry",
+                        _ => "start one: `understudy up` on one machine, or understudy-analyst with the same --registry",
+                    }
+                    .into(),
                 );
                 continue;
             }

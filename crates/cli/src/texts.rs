@@ -296,7 +296,10 @@ mod tests {
         assert_eq!(texts(&gzip.finish().unwrap(), None).unwrap(), all);
         let zstd = zstd::encode_all(SPLITS.repeat(500).as_bytes(), 1).unwrap();
         assert_eq!(texts(&zstd, None).unwrap().len(), 2499);
-        assert!(texts(&zstd[..zstd.len() - 5], None).is_err(), "a cut file is no whole one");
+        assert!(
+            texts(&zstd[..zstd.len() - 5], None).is_err(),
+            "a cut file is no whole one"
+        );
         assert!(texts(b"x", None).unwrap().is_empty());
     }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!            start                                   stop (Ctrl-C, SIGTERM, SIGHUP)
-//!   registry ─────▶ router, analysts ─▶ --serve      router ─▶ analysts ─▶ registry
-//!                   (all healthy)       └▶ ready     (each drains before the next is told; a second Ctrl-C kills all)
+//!   registry ─────▶ router, workers ─▶ --serve      router ─▶ workers ─▶ registry
+//!                   (all healthy)      └▶ ready     (each drains before the next is told; a second Ctrl-C kills all)
 //! ```
 //!
 //! The data folder, which one `up` at a time may use:
@@ -25,6 +25,7 @@ mod health;
 mod lock;
 mod logs;
 mod plan;
+mod ports;
 mod serve;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -49,6 +50,7 @@ const EXAMPLES: &str = "\
 Examples:
   understudy up --serve sentiment=hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english
   understudy up --serve sentiment=./checkpoint --analysts 2
+  understudy up --serve sentiment=./checkpoint --serve critic=critic.gguf
   understudy up --data-dir ./run --free-ports --json        a second platform beside the first
   understudy up --registry http://etcd-0:2379               with an etcd instead of the embedded registry";
 
@@ -62,8 +64,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpOptions {
-    /// Publish SOURCE (a folder or hf:OWNER/NAME[@REVISION]) as NAME's version, by default v1, unless it is published, and
-    /// route NAME to it unless it has a route; may be repeated
+    /// Publish SOURCE (a folder, FILE.gguf, hf:OWNER/NAME[/FILE.gguf][@REVISION], or the URI of a GGUF) as NAME's version, by
+    /// default v1, unless it is published, and route NAME to it unless it has a route; may be repeated
     #[arg(long, value_name = "NAME[/VERSION]=SOURCE")]
     serve: Vec<ServeSpec>,
     /// Where everything is kept [default: $XDG_DATA_HOME/understudy or ~/.local/share/understudy]
@@ -71,9 +73,12 @@ pub(crate) struct UpOptions {
     data_dir: Option<PathBuf>,
     #[arg(long, env = "XDG_DATA_HOME", hide = true)]
     xdg_data_home: Option<PathBuf>,
-    /// Workers to run
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Workers that classify
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
     analysts: u16,
+    /// Workers that write [default: 1 if --serve names a GGUF, otherwise 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
+    scribes: Option<u16>,
     /// Use this etcd instead of the embedded registry; several addresses of one cluster with commas
     #[arg(long, env = "UNDERSTUDY_REGISTRY", value_name = "URL")]
     registry: Option<String>,
@@ -83,7 +88,7 @@ pub(crate) struct UpOptions {
     /// How long each process may take to drain when the platform stops
     #[arg(long, default_value = "40s", value_parser = time, value_name = "TIME")]
     stop_timeout: Duration,
-    /// Folder with understudy-router and understudy-analyst [default: beside this program, then PATH]
+    /// Folder with understudy-router, understudy-analyst and understudy-scribe [default: beside this program, then PATH]
     #[arg(long, env = "UNDERSTUDY_BIN", value_name = "FOLDER")]
     bin: Option<PathBuf>,
     #[command(flatten)]
@@ -107,12 +112,18 @@ struct Ports {
     /// The router's metrics [default: 127.0.0.1:9470]
     #[arg(long, value_name = "ADDRESS")]
     router_metrics: Option<SocketAddr>,
-    /// The first worker; others take the ports after it [default: 127.0.0.1:8480]
+    /// The first analyst; others take the ports after it [default: 127.0.0.1:8480]
     #[arg(long, value_name = "ADDRESS")]
     analyst_listen: Option<SocketAddr>,
-    /// The first worker's metrics; others take the ports after it [default: 127.0.0.1:9480]
+    /// The first analyst's metrics; others take the ports after it [default: 127.0.0.1:9480]
     #[arg(long, value_name = "ADDRESS")]
     analyst_metrics: Option<SocketAddr>,
+    /// The first scribe; others take the ports after it [default: 127.0.0.1:8490]
+    #[arg(long, value_name = "ADDRESS")]
+    scribe_listen: Option<SocketAddr>,
+    /// The first scribe's metrics; others take the ports after it [default: 127.0.0.1:9490]
+    #[arg(long, value_name = "ADDRESS")]
+    scribe_metrics: Option<SocketAddr>,
     /// The embedded registry [default: 127.0.0.1:2379]
     #[arg(long, value_name = "ADDRESS", conflicts_with = "registry")]
     registry_listen: Option<SocketAddr>,
@@ -159,8 +170,8 @@ impl UpOptions {
         }
         let first = platform.children.len();
         platform.launch(plan.router.clone());
-        for analyst in &plan.analysts {
-            platform.launch(analyst.clone());
+        for worker in &plan.workers {
+            platform.launch(worker.clone());
         }
         for (child, url) in platform.children[first..].iter_mut().zip(plan.health_urls()) {
             health::serves(child, &url).await?;
@@ -171,17 +182,22 @@ impl UpOptions {
             ..router_options.clone()
         };
         let router = Router::connect(&options).await?;
-        health::knows_workers(&router, plan.analysts.len()).await?;
+        health::knows_workers(&router, plan.workers.len()).await?;
         for spec in &self.serve {
             serve::serve(spec, &router, &platform.output, &self.hub).await?;
         }
-        if let Err(error) = plan.tell_ready(&platform.output, !self.serve.is_empty()) {
+        if let Err(error) = plan.tell_ready(&platform.output, &self.serve) {
             // No reason to stop serving.
             platform
                 .style
                 .say(&platform.output, &format!("ready, but nobody reads it: {error:#}"));
         }
         Ok(())
+    }
+
+    fn scribes(&self) -> u16 {
+        let is_needed = self.serve.iter().any(ServeSpec::is_scribe);
+        self.scribes.unwrap_or(u16::from(is_needed))
     }
 
     fn data_dir(&self) -> anyhow::Result<PathBuf> {
@@ -224,7 +240,7 @@ impl Platform {
         }
         self.style.say(&self.output, "stopping; once more to kill");
         let mut drained = true;
-        for role in [plan::Role::Router, plan::Role::Analyst, plan::Role::Registry] {
+        for role in [plan::Role::Router, plan::Role::Worker, plan::Role::Registry] {
             let mut group: Vec<_> = self.children.iter_mut().filter(|child| child.role() == role).collect();
             for child in &group {
                 child.stop();

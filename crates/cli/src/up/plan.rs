@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -10,16 +10,18 @@ use anyhow::{Context as _, bail};
 use console::style;
 use serde_json::json;
 
-use super::UpOptions;
+use super::{
+    UpOptions,
+    ports::{LOCALHOST, Ports, reachable, url},
+    serve::ServeSpec,
+};
 use crate::output::Output;
-
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Registry,
     Router,
-    Analyst,
+    Worker,
 }
 
 /// How to start a child.
@@ -38,31 +40,85 @@ pub(super) struct Plan {
     pub(super) registry_listen: SocketAddr,
     pub(super) router: ChildSpec,
     pub(super) router_url: String,
-    pub(super) analysts: Vec<ChildSpec>,
+    /// Analysts, then scribes.
+    pub(super) workers: Vec<ChildSpec>,
     registry_url: String,
     router_metrics: SocketAddr,
-    analyst_addresses: Vec<(SocketAddr, SocketAddr)>,
+    analysts: Vec<Addresses>,
+    scribes: Vec<Addresses>,
     data_dir: PathBuf,
+}
+
+/// Where a worker listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    listen: SocketAddr,
+    metrics: SocketAddr,
+}
+
+/// Workers of one kind.
+struct Crew {
+    name: &'static str,
+    program: &'static str,
+    count: u16,
+    listen: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    /// The first one's, of what it serves and of its metrics.
+    ports: (u16, u16),
+    flags: (&'static str, &'static str),
+    environment: &'static [(&'static str, &'static str)],
+}
+
+impl Crew {
+    fn all(options: &UpOptions) -> [Self; 2] {
+        let ports = &options.ports;
+        [
+            Self {
+                name: "analyst",
+                program: "understudy-analyst",
+                count: options.analysts,
+                listen: ports.analyst_listen,
+                metrics: ports.analyst_metrics,
+                ports: (8480, 9480),
+                flags: ("--analyst-listen", "--analyst-metrics"),
+                // Read when the process starts: busy neighbours make spinning threads slow, and arenas keep freed models.
+                environment: &[("MALLOC_ARENA_MAX", "2"), ("OMP_WAIT_POLICY", "passive")],
+            },
+            Self {
+                name: "scribe",
+                program: "understudy-scribe",
+                count: options.scribes(),
+                listen: ports.scribe_listen,
+                metrics: ports.scribe_metrics,
+                ports: (8490, 9490),
+                flags: ("--scribe-listen", "--scribe-metrics"),
+                // As above; libgomp spins by another variable.
+                environment: &[("MALLOC_ARENA_MAX", "2"), ("GOMP_SPINCOUNT", "0")],
+            },
+        ]
+    }
+
+    fn addresses(&self, taken: &mut Ports) -> anyhow::Result<Vec<Addresses>> {
+        let of = |index| {
+            Ok(Addresses {
+                listen: taken.take_nth(self.listen, self.ports.0, index, self.flags.0)?,
+                metrics: taken.take_nth(self.metrics, self.ports.1, index, self.flags.1)?,
+            })
+        };
+        (0..self.count).map(of).collect()
+    }
 }
 
 impl Plan {
     pub(super) fn new(options: &UpOptions, data_dir: &Path) -> anyhow::Result<Self> {
         let router_program = find("understudy-router", options.bin.as_deref())?;
-        let analyst_program = find("understudy-analyst", options.bin.as_deref())?;
         let ports = &options.ports;
-        let mut taken = Ports {
-            free: ports.free_ports,
-            listeners: Vec::new(),
-        };
+        let mut taken = Ports::new(ports.free_ports);
         let router_listen = taken.take(ports.router_listen, 8470, "--router-listen")?;
         let router_metrics = taken.take(ports.router_metrics, 9470, "--router-metrics")?;
-        let mut analyst_addresses = Vec::new();
-        for index in 0..options.analysts {
-            analyst_addresses.push((
-                taken.take_nth(ports.analyst_listen, 8480, index, "--analyst-listen")?,
-                taken.take_nth(ports.analyst_metrics, 9480, index, "--analyst-metrics")?,
-            ));
-        }
+        let [analyst_crew, scribe_crew] = Crew::all(options);
+        let analysts = analyst_crew.addresses(&mut taken)?;
+        let scribes = scribe_crew.addresses(&mut taken)?;
         let registry_listen = match options.registry {
             Some(_) => SocketAddr::new(LOCALHOST, 0),
             None => taken.take(ports.registry_listen, 2379, "--registry-listen")?,
@@ -110,60 +166,79 @@ impl Plan {
             ])),
             environment: vec![],
         };
-        let analysts = analyst_addresses.iter().enumerate().map(|(index, (listen, metrics))| {
-            let name = format!("analyst-{}", index + 1);
-            ChildSpec {
-                role: Role::Analyst,
-                program: analyst_program.clone(),
-                arguments: log(flags(&[
-                    ("--name", Some(name.clone().into())),
-                    ("--listen", Some(listen.to_string().into())),
-                    ("--advertise", Some(url(*listen).into())),
-                    ("--metrics-listen", Some(metrics.to_string().into())),
-                    ("--registry", Some(registry_url.clone().into())),
-                    ("--cache-dir", Some(data_dir.join("cache").into())),
-                ])),
-                name,
-                // Read when the process starts: busy neighbours make spinning threads slow, and arenas keep freed models.
-                environment: vec![("MALLOC_ARENA_MAX", "2"), ("OMP_WAIT_POLICY", "passive")],
+        let mut workers = Vec::new();
+        for (crew, addresses) in [(&analyst_crew, &analysts), (&scribe_crew, &scribes)] {
+            if addresses.is_empty() {
+                continue;
             }
-        });
+            let program = find(crew.program, options.bin.as_deref())?;
+            for (index, Addresses { listen, metrics }) in addresses.iter().enumerate() {
+                let name = format!("{}-{}", crew.name, index + 1);
+                workers.push(ChildSpec {
+                    role: Role::Worker,
+                    program: program.clone(),
+                    arguments: log(flags(&[
+                        ("--name", Some(name.clone().into())),
+                        ("--listen", Some(listen.to_string().into())),
+                        ("--advertise", Some(url(*listen).into())),
+                        ("--metrics-listen", Some(metrics.to_string().into())),
+                        ("--registry", Some(registry_url.clone().into())),
+                        ("--cache-dir", Some(data_dir.join("cache").into())),
+                    ])),
+                    name,
+                    environment: crew.environment.to_vec(),
+                });
+            }
+        }
         Ok(Self {
             registry,
             registry_listen: reachable(registry_listen),
             router,
             router_url: url(router_listen),
-            analysts: analysts.collect(),
+            workers,
             registry_url,
             router_metrics,
-            analyst_addresses,
+            analysts,
+            scribes,
             data_dir: data_dir.to_owned(),
         })
     }
 
     /// The router's address and each worker's.
     pub(super) fn health_urls(&self) -> Vec<String> {
-        let analysts = self.analyst_addresses.iter().map(|(listen, _)| url(*listen));
-        std::iter::once(self.router_url.clone()).chain(analysts).collect()
+        let workers = self
+            .analysts
+            .iter()
+            .chain(&self.scribes)
+            .map(|worker| url(worker.listen));
+        std::iter::once(self.router_url.clone()).chain(workers).collect()
     }
 
-    pub(super) fn tell_ready(&self, output: &Output, serves: bool) -> anyhow::Result<()> {
+    pub(super) fn tell_ready(&self, output: &Output, serve: &[ServeSpec]) -> anyhow::Result<()> {
         let metrics = |address: SocketAddr| format!("{}/metrics", url(address));
         if output.is_json() {
+            let listens = |workers: &[Addresses]| workers.iter().map(|worker| url(worker.listen)).collect::<Vec<_>>();
+            let counts =
+                |workers: &[Addresses]| workers.iter().map(|worker| metrics(worker.metrics)).collect::<Vec<_>>();
             return output.compact(&json!({
                 "router": self.router_url,
                 "router_metrics": metrics(self.router_metrics),
                 "registry": self.registry_url,
-                "analysts": self.analyst_addresses.iter().map(|(listen, _)| url(*listen)).collect::<Vec<_>>(),
-                "analyst_metrics": self.analyst_addresses.iter().map(|(_, address)| metrics(*address)).collect::<Vec<_>>(),
+                "analysts": listens(&self.analysts),
+                "analyst_metrics": counts(&self.analysts),
+                "scribes": listens(&self.scribes),
+                "scribe_metrics": counts(&self.scribes),
                 "data_dir": self.data_dir,
                 "pid": std::process::id(),
             }));
         }
-        let workers = match self.analysts.len() {
-            1 => "1 worker".to_owned(),
-            many => format!("{many} workers"),
+        let count = |workers: &[Addresses], name: &str| match workers.len() {
+            0 => None,
+            1 => Some(format!("1 {name}")),
+            many => Some(format!("{many} {name}s")),
         };
+        let workers = [count(&self.analysts, "analyst"), count(&self.scribes, "scribe")];
+        let workers = workers.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let at = match self.router_url.as_str() {
             "http://127.0.0.1:8470" => String::new(),
             other => format!(" --router {other}"),
@@ -174,11 +249,22 @@ impl Plan {
         output.line(format_args!("  metrics   {}", metrics(self.router_metrics)))?;
         output.line(format_args!("  data      {}", self.data_dir.display()))?;
         output.line("\nNext, in another terminal:")?;
-        if serves {
+        let (scribe, analyst) = (
+            serve.iter().any(ServeSpec::is_scribe),
+            serve.iter().any(|spec| !spec.is_scribe()),
+        );
+        if analyst {
             output.line(format_args!(
                 "  understudy{at} classify 'A wonderful film with great performances.'"
             ))?;
-        } else {
+        }
+        if scribe {
+            output.line(format_args!("  understudy{at} chat"))?;
+        }
+        if scribe && analyst {
+            output.line(format_args!("  understudy{at} critique reviews.csv"))?;
+        }
+        if serve.is_empty() {
             output.line(format_args!(
                 "  understudy{at} models publish FOLDER|hf:OWNER/NAME --model sentiment --version v1"
             ))?;
@@ -193,57 +279,6 @@ fn flags(pairs: &[(&str, Option<OsString>)]) -> Vec<OsString> {
         .iter()
         .flat_map(|(flag, value)| std::iter::once(OsString::from(flag)).chain(value.clone()))
         .collect()
-}
-
-/// Where this machine reaches what listens there.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => LOCALHOST,
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{}", reachable(address))
-}
-
-/// Addresses that were free a moment ago. They are chosen here, not by the children, because a restarted child must
-/// come back where the others look for it.
-struct Ports {
-    free: bool,
-    listeners: Vec<TcpListener>,
-}
-
-impl Ports {
-    fn take(&mut self, asked: Option<SocketAddr>, default: u16, flag: &str) -> anyhow::Result<SocketAddr> {
-        let default = SocketAddr::new(LOCALHOST, if self.free { 0 } else { default });
-        let address = asked.unwrap_or(default);
-        let listener = TcpListener::bind(address).with_context(|| {
-            format!("cannot listen on {address}; is another platform running? Choose another address with {flag}, or --free-ports")
-        })?;
-        let address = listener.local_addr()?;
-        self.listeners.push(listener);
-        Ok(address)
-    }
-
-    fn take_nth(
-        &mut self,
-        asked: Option<SocketAddr>,
-        default: u16,
-        index: u16,
-        flag: &str,
-    ) -> anyhow::Result<SocketAddr> {
-        let nth = |port: u16| if port == 0 { Some(0) } else { port.checked_add(index) };
-        let asked = asked
-            .map(|address| {
-                let port = nth(address.port()).with_context(|| format!("{flag} leaves no port for every worker"))?;
-                anyhow::Ok(SocketAddr::new(address.ip(), port))
-            })
-            .transpose()?;
-        self.take(asked, default + index, flag)
-    }
 }
 
 /// Beside this program, or where the user says, or on PATH.
@@ -278,34 +313,6 @@ fn find(name: &str, bin: Option<&Path>) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn free_ports_differ_and_used_ones_are_refused() {
-        let mut ports = Ports {
-            free: true,
-            listeners: vec![],
-        };
-        let first = ports.take(None, 8470, "--a").unwrap();
-        let second = ports.take_nth(None, 8480, 1, "--b").unwrap();
-        assert!(first.port() != 0 && second.port() != 0 && first != second);
-        let error = ports.take(Some(first), 1, "--router-listen").unwrap_err().to_string();
-        assert!(
-            error.contains("--router-listen") && error.contains("--free-ports"),
-            "{error}"
-        );
-        assert!(
-            ports
-                .take_nth(Some("127.0.0.1:65535".parse().unwrap()), 1, 1, "--b")
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn all_interfaces_are_called_by_the_loopback_one() {
-        assert_eq!(url("0.0.0.0:8470".parse().unwrap()), "http://127.0.0.1:8470");
-        assert_eq!(url("[::]:8470".parse().unwrap()), "http://[::1]:8470");
-        assert_eq!(url("10.1.2.3:1".parse().unwrap()), "http://10.1.2.3:1");
-    }
 
     #[test]
     fn missing_programs_are_named() {

@@ -25,12 +25,19 @@ pub(super) struct ServeSpec {
     source: Source,
 }
 
+impl ServeSpec {
+    /// Whether it needs a scribe worker.
+    pub(super) fn is_scribe(&self) -> bool {
+        self.source.is_scribe()
+    }
+}
+
 impl FromStr for ServeSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (target, source) = text.split_once('=').ok_or(
-            "write it as NAME=SOURCE or NAME/VERSION=SOURCE, e.g. sentiment=hf:owner/name or sentiment/v2=./checkpoint",
+            "write it as NAME=SOURCE or NAME/VERSION=SOURCE, e.g. sentiment=hf:owner/name or critic/v2=critic.gguf",
         )?;
         let (model, version) = target.split_once('/').unwrap_or((target, "v1"));
         name::check(model).map_err(|problem| format!("the model's name {problem}"))?;
@@ -63,6 +70,8 @@ pub(super) async fn serve(spec: &ServeSpec, router: &Router, output: &Output, hu
                 source: source.clone(),
                 model: model.clone(),
                 version: version.clone(),
+                kind: None,
+                file: None,
                 labels: vec![],
                 metrics: vec![],
             };
@@ -83,18 +92,25 @@ pub(super) async fn serve(spec: &ServeSpec, router: &Router, output: &Output, hu
 
 /// Whether a version has come from the source. The hub is not asked, so that a platform starts without it.
 fn is_from(manifest: &Manifest, source: &Source) -> io::Result<bool> {
+    let lineage = manifest.lineage.as_ref();
+    let parent = lineage.map(|lineage| lineage.parent.as_str()).unwrap_or_default();
     match source {
         Source::Hub(hub) => {
-            let parent = manifest
-                .lineage
-                .as_ref()
-                .map(|lineage| lineage.parent.as_str())
-                .unwrap_or_default();
-            Ok(parent.starts_with(&format!("hf:{}@", hub.repository)))
+            let file = hub.file.as_ref().map(|file| format!("/{file}")).unwrap_or_default();
+            Ok(parent.starts_with(&format!("hf:{}{file}@", hub.repository)))
         }
-        Source::Folder(folder) => {
+        Source::Store(uri) if parent == uri => Ok(true),
+        Source::Store(uri) => match understudy_artifacts::path_of_uri(uri) {
+            Some(path) => is_from(manifest, &Source::Local(path)),
+            None => Ok(false),
+        },
+        Source::Local(source) => {
             for file in &manifest.files {
-                let path = folder.join(&file.path);
+                let path = if source.is_file() {
+                    source.clone()
+                } else {
+                    source.join(&file.path)
+                };
                 if path.metadata()?.len() != file.size_bytes || sha256(&path)? != file.sha256 {
                     return Ok(false);
                 }
@@ -121,8 +137,16 @@ mod tests {
         let spec: ServeSpec = "sentiment/v2=./a=b".parse().unwrap();
         assert_eq!(
             (spec.version.as_str(), spec.source),
-            ("v2", Source::Folder("./a=b".into()))
+            ("v2", Source::Local("./a=b".into()))
         );
+        assert!(!spec.is_scribe());
+        for scribe in [
+            "critic/v1=critic.gguf",
+            "critic=hf:owner/name/a.gguf",
+            "critic=s3://bucket/a.gguf",
+        ] {
+            assert!(scribe.parse::<ServeSpec>().unwrap().is_scribe(), "{scribe}");
+        }
         for bad in ["sentiment", "Sentiment=x", "s/=x", "s/v/1=x", "s=", "=x", "s=hf:name"] {
             assert!(bad.parse::<ServeSpec>().is_err(), "{bad}");
         }
