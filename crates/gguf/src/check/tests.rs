@@ -120,6 +120,26 @@ fn what_is_no_file_is_refused() {
 }
 
 #[test]
+fn a_header_is_bounded_however_large_the_file() {
+    // A key that claims 200 MB in a file of 1 GiB, which takes no room on the disk.
+    let bytes = [
+        b"GGUF\x03\0\0\0".as_slice(),
+        &1u64.to_le_bytes(),
+        &1u64.to_le_bytes(),
+        &200_000_000u64.to_le_bytes(),
+    ];
+    let (_folder, path) = file(&bytes.concat());
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let error = check(&path).unwrap_err();
+    assert!(error.to_string().contains("takes more than 134217728 bytes"), "{error}");
+}
+
+#[test]
 fn writer_and_reader_agree() {
     // Everything of the header, through the reader and the writer, gives the same file.
     for valid in hostile::valid() {
