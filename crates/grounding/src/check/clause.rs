@@ -60,7 +60,7 @@ pub(super) fn segments(tokens: &[Token<'_>]) -> (Vec<usize>, Vec<Option<usize>>)
         let is_next = |words: &[&str]| next.is_some_and(|next| next.among(words));
         let breaks = token.among(&[
             ";", "—", "while", "whereas", "but", "although", "though", "however", "yet",
-        ]) || token.is(",") && is_next(&["and", "so", "which", "with", "or"])
+        ]) || token.is(",") && is_next(&["and", "so", "which", "with"])
             || token.is("–") && at > 0 && tokens[at - 1].range.end < token.range.start;
         let compares = token.among(&["against", "versus", "vs"])
             || token.among(&["compared", "opposed"]) && is_next(&["with", "to"]);
@@ -123,7 +123,11 @@ impl<'t> Reading<'t> {
             if own.is_empty() {
                 continue;
             }
-            let grouped: Vec<usize> = own.iter().copied().filter(|index| !contexts[*index].whole).collect();
+            let grouped = own.iter().copied().filter(|index| {
+                let named = matches!(self.figures[*index].form, Form::Percentile | Form::Level);
+                !named && !contexts[*index].whole
+            });
+            let grouped: Vec<usize> = grouped.collect();
             let groups = self.groups(&grouped);
             self.bind_classes(segment, &groups, &distances, &mut contexts);
             self.bind_topics(segment, &groups, &distances, &mut contexts, knowledge);
@@ -191,12 +195,17 @@ impl<'t> Reading<'t> {
             return true;
         }
         let between = before.tokens.end..figure.tokens.start;
-        let labelled = self.classes.iter().any(|label| between.contains(&label.tokens.start));
-        let kinds = group.iter().all(|index| kind(&self.figures[*index]) != kind(figure));
+        let labelled = self.classes.iter().any(|label| between.contains(&label.tokens.start))
+            || self.topics.iter().any(|label| between.contains(&label.tokens.start))
+            || self.stats.iter().any(|label| between.contains(&label.tokens.start));
+        let kinds = group.iter().all(|index| {
+            let (own, other) = (kind(&self.figures[*index]), kind(figure));
+            own != other && !matches!((own, other), (Kind::Words, Kind::Count) | (Kind::Count, Kind::Words))
+        });
         let near = between.len() <= 7
             && self.tokens[between].iter().all(|token| {
                 !token.among(&[
-                    "and", "with", "while", "against", "to", "at", "from", "for", "longer", "lead", "interval",
+                    ")", "and", "with", "while", "against", "to", "at", "from", "for", "longer", "lead", "interval",
                 ])
             });
         kinds && near && !labelled
@@ -205,7 +214,7 @@ impl<'t> Reading<'t> {
     fn bind_classes(&self, segment: usize, groups: &[Vec<usize>], distances: &Distances, contexts: &mut [Context]) {
         let labels = self.in_segment(&self.classes, segment);
         let inherited = if labels.is_empty() {
-            self.inherited(segment)
+            self.inherited(segment, contexts)
         } else {
             (Vec::new(), Hold::Free)
         };
@@ -223,13 +232,29 @@ impl<'t> Reading<'t> {
                 identity: identity(label.what),
             })
             .collect();
-        let ranges = self.ranges(groups);
-        let aligned = align(&marks, &ranges, distances);
-        for (group, label) in groups.iter().zip(aligned) {
+        // A figure in brackets belongs to what stands before them, and a lead to no class.
+        let bracketed: Vec<Option<usize>> = groups.iter().map(|group| self.bracketed(group, &labels)).collect();
+        let of_lead = |group: &[usize]| group.iter().any(|index| kind(&self.figures[*index]) == Kind::Points);
+        let open: Vec<usize> = (0..groups.len())
+            .filter(|index| bracketed[*index].is_none() && !of_lead(&groups[*index]))
+            .collect();
+        let ranges = self.ranges(&open.iter().map(|index| groups[*index].clone()).collect::<Vec<_>>());
+        let mut aligned = bracketed;
+        for (index, label) in open.iter().zip(align(&marks, &ranges, distances)) {
+            aligned[*index] = label;
+        }
+        let taken = |label: usize, but: usize| {
+            let same = |index: usize| aligned[index].is_some_and(|other| labels[other].what == labels[label].what);
+            (0..groups.len()).any(|index| index != but && same(index))
+        };
+        for (position, (group, label)) in groups.iter().zip(&aligned).enumerate() {
+            let label = *label;
+            // Where every class has its own figure, one more is of all.
+            let spare = label.is_none() && !labels.is_empty() && (0..labels.len()).all(|label| taken(label, position));
             for &index in group {
                 let context = &mut contexts[index];
                 let whole_subject = self.whole_subject(segment, &self.figures[index], &labels);
-                context.whole_near |= whole_subject;
+                context.whole_near |= whole_subject || spare && all.len() > 1;
                 (context.classes, context.hold) = match label {
                     Some(label) => (vec![labels[label].what], Hold::Strict),
                     None if labels.is_empty() => inherited.clone(),
@@ -238,6 +263,16 @@ impl<'t> Reading<'t> {
                 };
             }
         }
+    }
+
+    /// The label right before the brackets that the figures stand in.
+    fn bracketed(&self, group: &[usize], labels: &[Label<About>]) -> Option<usize> {
+        let start = self.figures[*group.first()?].tokens.start;
+        let bracket = (start.saturating_sub(2)..start).find(|at| self.tokens[*at].is("("))?;
+        let label = labels.iter().rposition(|label| label.tokens.end <= bracket)?;
+        let between = &self.tokens[labels[label].tokens.end..bracket];
+        let nouns = between.len() <= 1 && between.iter().all(|token| token.kind == super::token::Kind::Word);
+        nouns.then_some(label)
     }
 
     /// Whether all reviews are what the clause says something about: "Reviews run to 231 words, longer for ...".
@@ -270,7 +305,7 @@ impl<'t> Reading<'t> {
     }
 
     /// The classes of a segment that names none.
-    fn inherited(&self, segment: usize) -> (Vec<About>, Hold) {
+    fn inherited(&self, segment: usize, contexts: &[Context]) -> (Vec<About>, Hold) {
         let classes_of = |segment: usize| {
             let mut classes: Vec<About> = Vec::new();
             for label in self.in_segment(&self.classes, segment) {
@@ -281,7 +316,18 @@ impl<'t> Reading<'t> {
             classes
         };
         if let Some(Some(outer)) = self.against.get(segment) {
-            return match classes_of(*outer).as_slice() {
+            // Against the figure before; or against the class, where there is one.
+            let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
+            let before = self
+                .figures
+                .iter()
+                .zip(contexts)
+                .rev()
+                .find(|(figure, _)| figure.tokens.end <= start);
+            let bound = before
+                .map(|(_, context)| context.classes.clone())
+                .filter(|classes| classes.len() == 1);
+            return match bound.unwrap_or_else(|| classes_of(*outer)).as_slice() {
                 [About::Class(class)] => (vec![About::Others(*class)], Hold::Strict),
                 _ => (Vec::new(), Hold::Free),
             };
@@ -386,7 +432,7 @@ impl<'t> Reading<'t> {
         let range = |group: &Vec<usize>| {
             let first = group.first().map_or(0, |index| self.figures[*index].tokens.start);
             let last = group.last().map_or(0, |index| self.figures[*index].tokens.end);
-            first..last
+            first..last + usize::from(self.tokens.get(last).is_some_and(|token| token.is(")")))
         };
         groups.iter().map(range).collect()
     }

@@ -313,7 +313,10 @@ impl Asked<'_, '_> {
                     return false;
                 }
                 match context.hold {
-                    Hold::Free => !self.sibling(known, About::Whole) || self.figure().unit == Spoken::Percent,
+                    Hold::Free => {
+                        let named = self.reading.classes.iter().any(|label| label.what == known.about);
+                        named || !self.sibling(known, About::Whole) || self.figure().unit == Spoken::Percent
+                    }
                     Hold::Weak | Hold::Strict => has(known.about),
                 }
             }
@@ -436,6 +439,7 @@ impl Asked<'_, '_> {
             _ => {}
         }
         match (known.topic, known.stat) {
+            (Topic::Confidence, _) => self.figure().unit != Spoken::Percent || topic(Topic::Confidence),
             (Topic::Interval, _) => {
                 topic(Topic::Interval) || self.in_range() || reading.has_word(&["low", "lower", "high", "upper"])
             }
@@ -475,49 +479,58 @@ impl Asked<'_, '_> {
             .any(|figure| tail(figure) || figure.form == Form::Percentile)
     }
 
+    /// Whether the sentence compares; the "more" of "more than half" does not.
     fn compares(&self) -> bool {
-        self.figure().form == Form::Times
-            || self.reading.has_word(&[
-                "more",
-                "fewer",
-                "less",
-                "longer",
-                "shorter",
-                "higher",
-                "lower",
-                "larger",
-                "smaller",
-                "greater",
-                "difference",
-                "gap",
-                "lead",
-                "leads",
-                "leading",
-                "margin",
-                "ahead",
-                "apart",
-                "separate",
-                "separates",
-                "separating",
-                "advantage",
-                "exceed",
-                "exceeds",
-                "outnumber",
-                "outnumbers",
-                "further",
-                "behind",
-                "trail",
-                "trails",
-                "differ",
-                "differs",
-                "above",
-                "below",
-                "edge",
-                "spread",
-                "over",
-                "extra",
-                "surplus",
-            ])
+        const COMPARING: [&str; 41] = [
+            "more",
+            "fewer",
+            "less",
+            "longer",
+            "shorter",
+            "higher",
+            "lower",
+            "larger",
+            "smaller",
+            "greater",
+            "difference",
+            "gap",
+            "lead",
+            "leads",
+            "leading",
+            "margin",
+            "ahead",
+            "apart",
+            "separate",
+            "separates",
+            "separating",
+            "advantage",
+            "exceed",
+            "exceeds",
+            "outnumber",
+            "outnumbers",
+            "further",
+            "behind",
+            "trail",
+            "trails",
+            "differ",
+            "differs",
+            "above",
+            "below",
+            "edge",
+            "spread",
+            "over",
+            "extra",
+            "surplus",
+            "exceeding",
+            "points",
+        ];
+        let figure = self.figure();
+        let hedged = match figure.hedge {
+            Hedge::None => figure.tokens.start..figure.tokens.start,
+            _ => figure.tokens.start.saturating_sub(3)..figure.tokens.start,
+        };
+        let mut tokens = self.reading.tokens.iter().enumerate();
+        figure.form == Form::Times || tokens.any(|(at, token)| !hedged.contains(&at) && token.among(&COMPARING))
     }
 
     /// The figure as the text writes it.
@@ -598,7 +611,10 @@ fn in_unit(figure: &Figure, known: &Known) -> Option<(f64, usize)> {
         _ if times => known.kind == Origin::Ratio && known.unit == Unit::None,
         _ if known.kind == Origin::Ratio && known.unit == Unit::None => false,
         Unit::Percent => matches!(figure.unit, Spoken::Percent | Spoken::Bare),
-        Unit::PercentagePoints => matches!(figure.unit, Spoken::Points | Spoken::Percent | Spoken::Bare),
+        Unit::PercentagePoints => {
+            figure.unit == Spoken::Points
+                || figure.form != Form::Fraction && matches!(figure.unit, Spoken::Percent | Spoken::Bare)
+        }
         Unit::Items => matches!(figure.unit, Spoken::Items | Spoken::Bare),
         Unit::Words => matches!(figure.unit, Spoken::Words | Spoken::Bare),
         Unit::None if known.topic == Topic::Classes => figure.unit == Spoken::Classes,

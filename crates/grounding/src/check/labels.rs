@@ -90,10 +90,11 @@ fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize
 
 fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     let before = &tokens[at.saturating_sub(2)..at];
-    let negates = |token: &Token<'_>| token.among(&["not", "non", "isn't", "aren't"]);
+    let negates = |token: &Token<'_>| token.among(&["not", "non", "isn't", "aren't", "without", "no"]);
     match before {
         [.., last] if negates(last) => true,
-        [not, between] => negates(not) && between.among(&["-", "the", "a"]),
+        [free, of] if free.is("free") && of.is("of") => true,
+        [not, between] => negates(not) && between.among(&["-", "the", "a", "any"]),
         _ => false,
     }
 }
@@ -168,6 +169,7 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
         let next = tokens.get(at + 1);
         let topics: &[Topic] = match token.lower.as_str() {
             "confidence" if next.is_some_and(|next| next.among(&["interval", "intervals", "level"])) => &[],
+            "confidence" if at > 0 && tokens[at - 1].among(&["%", "percent", "cent"]) => &[Topic::Interval],
             "confidence" | "score" | "scores" => &[Topic::Confidence, Topic::Confident, Topic::Uncertain],
             "certain" | "certainty" | "sure" if about_lead => &[],
             "confident" | "confidently" | "sure" | "certain" | "assured" | "certainty" => {

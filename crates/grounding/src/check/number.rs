@@ -374,9 +374,8 @@ fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, items: &dyn Fn(&str) -
         figure.tokens.end = end + hyphen + length;
         let after = figure.tokens.end;
         // "95% interval", "95% confidence interval", "95% Wilson interval", "with 95% confidence".
-        let interval = |at: usize| word(at).starts_with("interval");
-        let bands =
-            (after..after + 3).any(interval) && !(after..after + 2).any(|at| matches!(word(at), "," | "of" | "("));
+        let interval = (after..after + 3).find(|at| word(*at).starts_with("interval"));
+        let bands = interval.is_some_and(|interval| !(after..interval).any(|at| matches!(word(at), "," | "of" | "(")));
         if bands || matches!(word(after), "confidence" | "certainty" | "level" | "credible") {
             figure.form = Form::Level;
         }

@@ -29,8 +29,15 @@ pub(super) fn judge(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<(Ra
             said.push(at..at + 1);
         }
     }
-    for start in lists(reading.tokens, knowledge) {
-        said.extend(list(reading.tokens, start).into_iter().map(|at| at..at + 1));
+    let lists = lists(reading.tokens, knowledge);
+    for start in &lists {
+        said.extend(list(reading.tokens, *start).into_iter().map(|at| at..at + 1));
+    }
+    // A second list needs no "words such as": "... such as great and best, the negative side by bad and worst".
+    if let Some(first) = lists.first() {
+        let rest = reading.tokens.iter().enumerate().skip(*first);
+        let listed = rest.filter(|(_, token)| token.kind == Kind::Word && !subjects(token.text, knowledge).is_empty());
+        said.extend(listed.map(|(at, _)| at..at + 1));
     }
     said.sort_by_key(|range| range.start);
     said.dedup();

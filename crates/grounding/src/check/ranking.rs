@@ -51,7 +51,10 @@ pub(super) struct Ranking<'r, 't> {
 impl Ranking<'_, '_> {
     /// The word so many places after this one.
     pub(super) fn after(&self, ahead: usize) -> &str {
-        self.reading.tokens.get(self.at + ahead).map_or("", |token| token.lower.as_str())
+        self.reading
+            .tokens
+            .get(self.at + ahead)
+            .map_or("", |token| token.lower.as_str())
     }
 
     /// The word so many places before this one.
@@ -67,10 +70,14 @@ impl Ranking<'_, '_> {
     /// "Not longer", "neither side leads".
     pub(super) fn negated(&self) -> bool {
         (1..=4).any(|back| {
-            let same = self.at.checked_sub(back).is_some_and(|at| self.reading.segment[at] == self.segment());
+            let same = self
+                .at
+                .checked_sub(back)
+                .is_some_and(|at| self.reading.segment[at] == self.segment());
             let word = self.before(back);
             let only = word == "not" && matches!(self.before(back - 1), "only" | "just");
-            same && !only && (matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot") || word.ends_with("n't"))
+            same && !only
+                && (matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot") || word.ends_with("n't"))
         })
     }
 
@@ -78,7 +85,9 @@ impl Ranking<'_, '_> {
         let rank = words::rank(self)?;
         let range = self.at..self.at + rank.length;
         let verdict = match rank.dimension {
-            None => self.of_statistics(&rank).or_else(|| self.of_classes(&rank, self.dimension())),
+            None => self
+                .of_statistics(&rank)
+                .or_else(|| self.of_classes(&rank, self.dimension())),
             Some(dimension) => self.of_classes(&rank, dimension),
         };
         Some((range, verdict?))
@@ -96,7 +105,11 @@ impl Ranking<'_, '_> {
             Some(Topic::Other(fact)) => Dimension::Other(fact),
             Some(Topic::Vocabulary | Topic::Ratio) => Dimension::Unmeasured,
             _ => {
-                let words = self.reading.figures.iter().any(|figure| figure.unit == super::number::Spoken::Words);
+                let words = self
+                    .reading
+                    .figures
+                    .iter()
+                    .any(|figure| figure.unit == super::number::Spoken::Words);
                 if words { Dimension::Length } else { Dimension::Frequency }
             }
         }
@@ -113,7 +126,9 @@ impl Ranking<'_, '_> {
         let value = |stat: Stat| {
             let known = self.knowledge.known.iter();
             let mut known = known.filter(|known| known.topic == Topic::Length && known.about == About::Whole);
-            known.find(|known| known.stat == stat).map(|known| (known.value, known.title.clone()))
+            known
+                .find(|known| known.stat == stat)
+                .map(|known| (known.value, known.title.clone()))
         };
         if one == other {
             return None;
@@ -147,7 +162,11 @@ impl Ranking<'_, '_> {
                     fact: None,
                     reason: format!(
                         "the sheet does not compare the classes by {}",
-                        if dimension == Dimension::Unmeasured { "that" } else { &title }
+                        if dimension == Dimension::Unmeasured {
+                            "that"
+                        } else {
+                            &title
+                        }
                     ),
                 })
             });
@@ -157,10 +176,18 @@ impl Ranking<'_, '_> {
                 let whole = self.whole(dimension)?;
                 vec![(whole, "all")]
             }
-            Some(Side::Class(object)) => vec![(self.value(dimension, object)?, self.knowledge.classes[object].name.as_str())],
+            Some(Side::Class(object)) => vec![(
+                self.value(dimension, object)?,
+                self.knowledge.classes[object].name.as_str(),
+            )],
             None => (0..self.knowledge.classes.len())
                 .filter(|class| *class != subject)
-                .filter_map(|class| Some((self.value(dimension, class)?, self.knowledge.classes[class].name.as_str())))
+                .filter_map(|class| {
+                    Some((
+                        self.value(dimension, class)?,
+                        self.knowledge.classes[class].name.as_str(),
+                    ))
+                })
                 .collect(),
         };
         if others.is_empty() {
@@ -174,7 +201,11 @@ impl Ranking<'_, '_> {
         }
         let shown = |value: f64| crate::sheet::figure(value, if dimension == Dimension::Confidence { 2 } else { 0 });
         let mut sides = vec![format!("{} for {}", shown(own), self.knowledge.classes[subject].name)];
-        sides.extend(others.iter().map(|(value, name)| format!("{} for {name}", shown(*value))));
+        sides.extend(
+            others
+                .iter()
+                .map(|(value, name)| format!("{} for {name}", shown(*value))),
+        );
         Some(Verdict::Unsupported {
             reason: format!("the sheet says otherwise on the {title}: {}", sides.join(", ")),
             fact: Some(title),
@@ -209,7 +240,9 @@ impl Ranking<'_, '_> {
                 let facts = &self.knowledge.sheet.facts;
                 let name = &facts.get(fact)?.name;
                 let own = |known: &&super::knowledge::Known| match known.topic {
-                    Topic::Other(other) => known.about == About::Class(class) && facts.get(other).is_some_and(|f| f.name == *name),
+                    Topic::Other(other) => {
+                        known.about == About::Class(class) && facts.get(other).is_some_and(|f| f.name == *name)
+                    }
                     _ => false,
                 };
                 self.knowledge.known.iter().find(own).map(|known| known.value)
@@ -226,8 +259,11 @@ impl Ranking<'_, '_> {
             _ => return None,
         };
         let known = self.knowledge.known.iter();
-        let mut known = known.filter(|known| known.topic == topic && known.about == About::Whole && known.stat == Stat::Mean);
-        known.next().map(|known| super::hedge::round(known.value, known.decimals))
+        let mut known =
+            known.filter(|known| known.topic == topic && known.about == About::Whole && known.stat == Stat::Mean);
+        known
+            .next()
+            .map(|known| super::hedge::round(known.value, known.decimals))
     }
 
     /// More than half: of a class, or of the confident or uncertain.
@@ -246,7 +282,9 @@ impl Ranking<'_, '_> {
             }
             Side::Whole => {
                 let topic = operands.topic?;
-                let known = self.knowledge.given(topic, Stat::None, About::Whole, crate::sheet::Unit::Percent)?;
+                let known = self
+                    .knowledge
+                    .given(topic, Stat::None, About::Whole, crate::sheet::Unit::Percent)?;
                 (known.value, known.title.clone())
             }
         };
@@ -274,7 +312,11 @@ fn title(dimension: Dimension, knowledge: &Knowledge<'_>) -> String {
         Dimension::Frequency => format!("number of {} of each class", knowledge.sheet.items),
         Dimension::Length => "mean length".to_owned(),
         Dimension::Confidence => "mean confidence".to_owned(),
-        Dimension::Other(fact) => knowledge.sheet.facts.get(fact).map_or_else(String::new, |fact| fact.name.clone()),
+        Dimension::Other(fact) => knowledge
+            .sheet
+            .facts
+            .get(fact)
+            .map_or_else(String::new, |fact| fact.name.clone()),
         Dimension::Unmeasured => String::new(),
     }
 }

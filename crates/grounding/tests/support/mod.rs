@@ -26,7 +26,7 @@ pub(crate) fn sentences(file: &str) -> Vec<Labelled> {
                 ok: label == "ok",
                 kind: kind.to_owned(),
                 sheet: sheet.to_owned(),
-                sentence: sentence.to_owned(),
+                sentence: sentence.replace("\\n", "\n"),
             }
         })
         .collect()
@@ -115,7 +115,9 @@ fn number(text: &str) -> Option<(f64, Unit, usize)> {
         (" reviews", Unit::Items),
         (" words", Unit::Words),
     ];
-    let with_unit = units.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)));
+    let with_unit = units
+        .iter()
+        .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)));
     let (figure, unit) = with_unit.unwrap_or((text, Unit::None));
     let decimals = figure.split_once('.').map_or(0, |(_, decimals)| decimals.len());
     Some((figure.replace(',', "").parse().ok()?, unit, decimals))

@@ -35,36 +35,90 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
     let about_lead = || {
         let own = |at: usize| ranking.reading.segment[at].abs_diff(ranking.segment()) <= 1;
         let tokens = ranking.reading.tokens.iter().enumerate();
-        tokens.into_iter().any(|(at, token)| own(at) && at != ranking.at && (token.among(&LEAD_WORDS) || token.among(&["leader", "imbalance", "positions", "two", "sides", "classes", "matter", "reversed", "figures"])))
+        tokens.into_iter().any(|(at, token)| {
+            own(at)
+                && at != ranking.at
+                && (token.among(&LEAD_WORDS)
+                    || token.among(&[
+                        "leader",
+                        "imbalance",
+                        "positions",
+                        "two",
+                        "sides",
+                        "classes",
+                        "matter",
+                        "reversed",
+                        "figures",
+                    ]))
+        })
     };
-    let of_lead = || matches!(ranking.after(1), "lead" | "majority" | "winner" | "advantage" | "margin" | "leader" | "order" | "difference" | "gap");
+    let of_lead = || {
+        matches!(
+            ranking.after(1),
+            "lead" | "majority" | "winner" | "advantage" | "margin" | "leader" | "order" | "difference" | "gap"
+        )
+    };
+    let imagined = matches!(ranking.before(1), "could" | "would" | "might" | "may" | "to");
     let positive = match ranking.after(0) {
         "overlap" | "overlaps" | "overlapping" if intervals(ranking) => false,
         "close" if ranking.after(1) == "to" && ranking.after(2) == "call" => return Some((ranking.negated(), 3)),
         "told" if ranking.after(1) == "apart" && about_lead() => true,
         "distinguishable" | "distinguished" | "separated" if about_lead() => true,
-        "separate" | "apart" | "clear" if intervals(ranking) && matches!(ranking.before(1), "are" | "is" | "stay" | "lie" | "remain") => true,
-        "indistinguishable" if about_lead() => false,
-        "certain" | "sure" if matches!(ranking.before(1), "a" | "for") && !of_lead() => return None,
-        "certain" | "conclusive" | "conclusively" | "decisive" | "reliable" | "reliably" | "secure" | "settled" | "settle" | "settles" | "established"
-        | "definite" | "definitive" | "assured" | "solid" | "significant" | "significantly" | "firm" | "robust" | "safe"
-            if about_lead() && !is_of_reviews(ranking) =>
+        "separate" | "apart" | "clear"
+            if intervals(ranking) && matches!(ranking.before(1), "are" | "is" | "stay" | "lie" | "remain") =>
         {
             true
         }
-        "certainly" | "clearly" if matches!(ranking.after(1), "leads" | "lead" | "ahead" | "outnumber") || matches!(ranking.before(1), "leads" | "lead") => true,
-        "clear" | "clear-cut" | "undisputed" if of_lead() || about_lead() && matches!(ranking.before(1), "is" | "not") => true,
+        "indistinguishable" if about_lead() => false,
+        "certain" | "sure" if matches!(ranking.before(1), "a" | "for") && !of_lead() => return None,
+        "certain" | "conclusive" | "conclusively" | "decisive" | "reliable" | "reliably" | "secure" | "settled"
+        | "settle" | "settles" | "established" | "definite" | "definitive" | "assured" | "solid" | "significant"
+        | "significantly" | "firm" | "robust" | "safe"
+            if about_lead() && !imagined && !is_of_reviews(ranking) =>
+        {
+            true
+        }
+        "certainly" | "clearly"
+            if matches!(ranking.after(1), "leads" | "lead" | "ahead" | "outnumber")
+                || matches!(ranking.before(1), "leads" | "lead") =>
+        {
+            true
+        }
+        "clear" | "clear-cut" | "undisputed"
+            if of_lead() || about_lead() && matches!(ranking.before(1), "is" | "not") =>
+        {
+            true
+        }
         "doubt" if about_lead() => {
-            let no = matches!(ranking.before(1), "no" | "beyond" | "without") || matches!(ranking.before(2), "no" | "beyond" | "without");
+            let no = matches!(ranking.before(1), "no" | "beyond" | "without")
+                || matches!(ranking.before(2), "no" | "beyond" | "without");
             return Some((no != ranking.reading.has_word(&["not"]), 1));
         }
-        "uncertain" | "inconclusive" | "insignificant" | "tentative" | "undecided" | "unclear" | "unsettled" | "unproven" | "provisional" if about_lead() && !is_of_reviews(ranking) => false,
+        "uncertain" | "inconclusive" | "insignificant" | "tentative" | "undecided" | "unclear" | "unsettled"
+        | "unproven" | "provisional"
+            if about_lead() && !is_of_reviews(ranking) =>
+        {
+            false
+        }
         "chance" | "coincidence" | "accident" if about_lead() => false,
-        "open" if about_lead() && matches!(ranking.before(1), "leave" | "leaves" | "left" | "remains" | "is" | "stays") => false,
-        "reversed" | "turn" | "reverse" if matches!(ranking.before(1), "could" | "be" | "may" | "might") && about_lead() => false,
+        "open"
+            if about_lead()
+                && matches!(
+                    ranking.before(1),
+                    "leave" | "leaves" | "left" | "remains" | "is" | "stays"
+                ) =>
+        {
+            false
+        }
+        "reversed" | "turn" | "reverse"
+            if matches!(ranking.before(1), "could" | "be" | "may" | "might") && about_lead() =>
+        {
+            false
+        }
         _ => return None,
     };
-    let negated = ranking.negated() || (1..=5).any(|back| matches!(ranking.before(back), "without" | "far" | "no" | "short" | "than"));
+    let negated = ranking.negated()
+        || (1..=5).any(|back| matches!(ranking.before(back), "without" | "far" | "no" | "short" | "than"));
     Some((positive != negated, 1))
 }
 
@@ -74,8 +128,15 @@ fn intervals(ranking: &Ranking<'_, '_>) -> bool {
 
 /// "Uncertain reviews" are not an uncertain lead.
 fn is_of_reviews(ranking: &Ranking<'_, '_>) -> bool {
-    ranking.knowledge.is_item(ranking.after(1)) || matches!(ranking.after(1), "ones" | "cases" | "readings") || ranking.reading.figures.iter().any(|figure| figure.tokens.end == ranking.at && !matches!(ranking.before(1), "points"))
-        || ranking.reading.has_word(&["classifier", "model"]) && !ranking.reading.has_word(&["lead", "majority", "margin", "difference"])
+    ranking.knowledge.is_item(ranking.after(1))
+        || matches!(ranking.after(1), "ones" | "cases" | "readings")
+        || ranking
+            .reading
+            .figures
+            .iter()
+            .any(|figure| figure.tokens.end == ranking.at && !matches!(ranking.before(1), "points"))
+        || ranking.reading.has_word(&["classifier", "model"])
+            && !ranking.reading.has_word(&["lead", "majority", "margin", "difference"])
 }
 
 fn certain(ranking: &Ranking<'_, '_>, says: bool) -> Verdict {
@@ -130,12 +191,19 @@ fn width(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
     }
     let points = points(ranking)?;
     let fact = "lead of the most frequent class".to_owned();
-    let holds = if wide { points >= WIDE_POINTS_MIN } else { points <= NARROW_POINTS_MAX };
+    let holds = if wide {
+        points >= WIDE_POINTS_MIN
+    } else {
+        points <= NARROW_POINTS_MAX
+    };
     Some(if holds {
         Verdict::Supported { fact }
     } else {
         Verdict::Unsupported {
-            reason: format!("the sheet says {points:.1} percentage points for the {fact}: that is not {}", ranking.after(0)),
+            reason: format!(
+                "the sheet says {points:.1} percentage points for the {fact}: that is not {}",
+                ranking.after(0)
+            ),
             fact: Some(fact),
         }
     })
@@ -144,29 +212,64 @@ fn width(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
 /// "Evenly split", "as many positive as negative reviews", "the same length".
 fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
     let nearly = (1..=3).any(|back| {
-        matches!(ranking.before(back), "almost" | "nearly" | "roughly" | "about" | "fairly" | "approximately" | "close" | "near")
+        matches!(
+            ranking.before(back),
+            "almost" | "nearly" | "roughly" | "about" | "fairly" | "approximately" | "close" | "near"
+        )
     });
-    let split = |word: &str| matches!(word, "split" | "divided" | "balanced" | "matched" | "distributed" | "shared" | "numbers" | "number" | "share" | "shares");
+    let split = |word: &str| {
+        matches!(
+            word,
+            "split"
+                | "divided"
+                | "balanced"
+                | "matched"
+                | "distributed"
+                | "shared"
+                | "numbers"
+                | "number"
+                | "share"
+                | "shares"
+        )
+    };
     let dimension = match ranking.after(0) {
-        "evenly" | "equally" | "even" | "equal" if split(ranking.after(1)) || split(ranking.before(1)) => Dimension::Frequency,
+        "evenly" | "equally" | "even" | "equal" if split(ranking.after(1)) || split(ranking.before(1)) => {
+            Dimension::Frequency
+        }
         "equally" if matches!(ranking.after(1), "long" | "short") => Dimension::Length,
         "equally" if matches!(ranking.after(1), "frequent" | "common" | "numerous") => Dimension::Frequency,
         "equally" if matches!(ranking.after(1), "confident" | "sure" | "certain") => Dimension::Confidence,
         "same" if matches!(ranking.after(1), "length") => Dimension::Length,
         "same" if matches!(ranking.after(1), "confidence") => Dimension::Confidence,
         "same" if matches!(ranking.after(1), "number" | "share" | "size") => Dimension::Frequency,
-        "many" if ranking.before(1) == "as" && (1..6).any(|ahead| ranking.after(ahead) == "as") && !times(ranking) => Dimension::Frequency,
-        "long" if ranking.before(1) == "as" && (1..6).any(|ahead| ranking.after(ahead) == "as") && !times(ranking) => Dimension::Length,
-        "tied" | "tie" | "level" if ranking.reading.has_word(&["classes", "sides", "are", "stand"]) && !ranking.reading.has_word(&["interval", "confidence"]) => Dimension::Frequency,
+        "many" if ranking.before(1) == "as" && (1..6).any(|ahead| ranking.after(ahead) == "as") && !times(ranking) => {
+            Dimension::Frequency
+        }
+        "long" if ranking.before(1) == "as" && (1..6).any(|ahead| ranking.after(ahead) == "as") && !times(ranking) => {
+            Dimension::Length
+        }
+        "tied" | "tie" | "level"
+            if ranking.reading.has_word(&["classes", "sides", "are", "stand"])
+                && !ranking.reading.has_word(&["interval", "confidence"]) =>
+        {
+            Dimension::Frequency
+        }
         _ => return None,
     };
     let values: Vec<f64> = (0..ranking.knowledge.classes.len())
         .filter_map(|class| ranking.value(dimension, class))
         .collect();
-    let (least, most) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
+    let (least, most) = (
+        values.iter().copied().reduce(f64::min)?,
+        values.iter().copied().reduce(f64::max)?,
+    );
     let (fact, apart, allowed) = match dimension {
         Dimension::Frequency if split(ranking.after(1)) || split(ranking.before(1)) => {
-            let allowed = if nearly { NEARLY_EVEN_POINTS_MAX } else { EVEN_POINTS_MAX };
+            let allowed = if nearly {
+                NEARLY_EVEN_POINTS_MAX
+            } else {
+                EVEN_POINTS_MAX
+            };
             ("lead of the most frequent class", points(ranking)?, allowed)
         }
         _ => {
@@ -183,7 +286,10 @@ fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
         Verdict::Supported { fact }
     } else {
         Verdict::Unsupported {
-            reason: format!("by the sheet the classes are {}equal in the {fact}", if apart > 0.0 { "not " } else { "" }),
+            reason: format!(
+                "by the sheet the classes are {}equal in the {fact}",
+                if apart > 0.0 { "not " } else { "" }
+            ),
             fact: Some(fact),
         }
     })
@@ -191,5 +297,9 @@ fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
 
 /// "Twice as many" is a figure.
 fn times(ranking: &Ranking<'_, '_>) -> bool {
-    ranking.reading.figures.iter().any(|figure| figure.tokens.end + 1 == ranking.at || figure.tokens.end == ranking.at)
+    ranking
+        .reading
+        .figures
+        .iter()
+        .any(|figure| figure.tokens.end + 1 == ranking.at || figure.tokens.end == ranking.at)
 }

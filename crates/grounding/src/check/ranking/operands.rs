@@ -24,7 +24,9 @@ pub(super) struct Operands {
 }
 
 /// Words that stand for a class only where nothing else does; as ranking words they name none.
-const STAND_INS: [&str; 8] = ["majority", "minority", "leading", "larger", "bigger", "largest", "frequent", "common"];
+const STAND_INS: [&str; 8] = [
+    "majority", "minority", "leading", "larger", "bigger", "largest", "frequent", "common",
+];
 
 impl Operands {
     pub(super) fn find(ranking: &Ranking<'_, '_>, rank: &Rank) -> Option<Self> {
@@ -53,29 +55,50 @@ impl Operands {
         let own = |label: &&Label<usize>| segment(label.tokens.start) == Some(ranking.segment());
         let before = || named.iter().rev().filter(own).find(|label| label.tokens.start < at);
         let after = || named.iter().filter(own).find(|label| label.tokens.start >= end);
-        let than = (end..(end + 16).min(reading.tokens.len()))
-            .find(|index| reading.tokens[*index].among(&["than", "against", "versus", "over", "of"]) && (rank.form != Grammar::Superlative));
+        let than = (end..(end + 16).min(reading.tokens.len())).find(|index| {
+            reading.tokens[*index].among(&["than", "against", "versus", "over", "of"])
+                && (rank.form != Grammar::Superlative)
+        });
         let than = than.filter(|index| reading.tokens[*index].among(&["than", "over", "against", "versus"]));
-        let between = than.and_then(|than| named.iter().find(|label| label.tokens.start >= end && label.tokens.start < than));
+        let between = than.and_then(|than| {
+            named
+                .iter()
+                .find(|label| label.tokens.start >= end && label.tokens.start < than)
+        });
         let beyond = than.and_then(|than| named.iter().find(|label| label.tokens.start > than));
         let inherited = || {
             let earlier = named.iter().rev().find(|label| label.tokens.start < at);
-            let pronoun = reading.tokens[..at].iter().any(|token| token.among(&["they", "their", "these", "those", "it", "its"]));
+            let pronoun = reading.tokens[..at]
+                .iter()
+                .any(|token| token.among(&["they", "their", "these", "those", "it", "its"]));
             let focus = match reading.before.as_slice() {
                 [About::Class(class)] if pronoun => Some(*class),
                 _ => None,
             };
             earlier.map(|label| label.what).or(focus)
         };
-        let directly_after = || named.iter().find(|label| label.tokens.start == end).filter(|_| ranking.before(1) != "is");
+        let directly_after = || {
+            named
+                .iter()
+                .find(|label| label.tokens.start == end)
+                .filter(|_| ranking.before(1) != "is")
+        };
         let predicate = || {
-            let verb = (end..(end + 6).min(reading.tokens.len())).find(|index| reading.tokens[*index].among(&["is", "are", "were", "was"]))?;
-            named.iter().find(|label| (verb + 1..verb + 5).contains(&label.tokens.start))
+            let verb = (end..(end + 6).min(reading.tokens.len()))
+                .find(|index| reading.tokens[*index].among(&["is", "are", "were", "was"]))?;
+            named
+                .iter()
+                .find(|label| (verb + 1..verb + 5).contains(&label.tokens.start))
         };
         let subject = match rank.form {
             Grammar::Quantified => between.or_else(after)?.what,
             Grammar::Verb => before().map(|label| label.what).or_else(inherited)?,
-            Grammar::Superlative => predicate().or_else(directly_after).or_else(before).or_else(after).map(|label| label.what).or_else(inherited)?,
+            Grammar::Superlative => predicate()
+                .or_else(directly_after)
+                .or_else(before)
+                .or_else(after)
+                .map(|label| label.what)
+                .or_else(inherited)?,
             Grammar::Comparative => {
                 let held = || between.filter(|_| ranking.after(0) != "ahead" && ranking.after(0) != "behind");
                 let attributive = || directly_after().filter(|_| than.is_none() || beyond.is_some());
@@ -90,7 +113,10 @@ impl Operands {
             }
         };
         let object = match rank.form {
-            Grammar::Verb => named.iter().find(|label| label.tokens.start >= end && segment(label.tokens.start) == Some(ranking.segment())).map(|label| label.what),
+            Grammar::Verb => named
+                .iter()
+                .find(|label| label.tokens.start >= end && segment(label.tokens.start) == Some(ranking.segment()))
+                .map(|label| label.what),
             Grammar::Superlative => None,
             _ => beyond.map(|label| label.what),
         };
@@ -100,7 +126,11 @@ impl Operands {
         });
         Some(Self {
             subject: Side::Class(subject),
-            object: if average { Some(Side::Whole) } else { object.filter(|object| *object != subject).map(Side::Class) },
+            object: if average {
+                Some(Side::Whole)
+            } else {
+                object.filter(|object| *object != subject).map(Side::Class)
+            },
             topic: None,
         })
     }
@@ -110,8 +140,13 @@ impl Operands {
 fn majority(ranking: &Ranking<'_, '_>, named: &[Label<usize>]) -> Option<Operands> {
     let reading = ranking.reading;
     let own = |start: usize| reading.segment.get(start).copied() == Some(ranking.segment());
-    let after = named.iter().find(|label| label.tokens.start > ranking.at && own(label.tokens.start));
-    let before = named.iter().rev().find(|label| label.tokens.start < ranking.at && own(label.tokens.start));
+    let after = named
+        .iter()
+        .find(|label| label.tokens.start > ranking.at && own(label.tokens.start));
+    let before = named
+        .iter()
+        .rev()
+        .find(|label| label.tokens.start < ranking.at && own(label.tokens.start));
     let topic = reading
         .topics
         .iter()
@@ -122,14 +157,21 @@ fn majority(ranking: &Ranking<'_, '_>, named: &[Label<usize>]) -> Option<Operand
         && before.is_none()
         && nearer(label.tokens.start)
     {
-        let topic = if label.what.topics == [Topic::Uncertain] { Topic::Uncertain } else { Topic::Confident };
+        let topic = if label.what.topics == [Topic::Uncertain] {
+            Topic::Uncertain
+        } else {
+            Topic::Confident
+        };
         return Some(Operands {
             subject: Side::Whole,
             object: None,
             topic: Some(topic),
         });
     }
-    let most = matches!(ranking.after(0), "most" | "mostly" | "mainly" | "largely" | "predominantly" | "overwhelmingly");
+    let most = matches!(
+        ranking.after(0),
+        "most" | "mostly" | "mainly" | "largely" | "predominantly" | "overwhelmingly"
+    );
     let label = if most { after.or(before) } else { before.or(after) }?;
     Some(Operands {
         subject: Side::Class(label.what),

@@ -67,20 +67,22 @@ pub(super) fn rank(ranking: &Ranking<'_, '_>) -> Option<Rank> {
     use Dimension::{Confidence, Frequency, Length};
     use Grammar::{Comparative, Superlative, Verb};
     let word = ranking.after(0);
-    let passive = ranking.after(1) == "by" && matches!(ranking.before(1), "are" | "is" | "were" | "was" | "be" | "being");
+    let passive =
+        ranking.after(1) == "by" && matches!(ranking.before(1), "are" | "is" | "were" | "was" | "be" | "being");
     Some(match word {
         "most" => return most(ranking),
-        "mostly" | "mainly" | "largely" | "predominantly" | "overwhelmingly" | "primarily" if class_near(ranking, 3) => {
+        "mostly" | "mainly" | "largely" | "predominantly" | "overwhelmingly" | "primarily"
+            if class_near(ranking, 3) =>
+        {
             Rank::majority()
         }
         "more" | "less" | "fewer" | "least" => return more(ranking),
         "majority" => Rank::majority(),
         "plurality" => Rank::new(Frequency, true, Superlative),
         "minority" => Rank::new(Frequency, false, Superlative),
-        "outnumber" | "outnumbers" | "outnumbered" | "outnumbering" | "outweigh" | "outweighs" | "dominate" | "dominates"
-        | "dominated" | "predominate" | "predominates" | "prevail" | "prevails" | "outstrip" | "outstrips" => {
-            Rank::new(Frequency, !passive, Verb)
-        }
+        "outnumber" | "outnumbers" | "outnumbered" | "outnumbering" | "outweigh" | "outweighs" | "dominate"
+        | "dominates" | "dominated" | "predominate" | "predominates" | "prevail" | "prevails" | "outstrip"
+        | "outstrips" => Rank::new(Frequency, !passive, Verb),
         "leads" | "led" => Rank::new(Frequency, true, Verb),
         "lead" if is_verb(ranking) => Rank::new(Frequency, true, Verb),
         "lead" if is_held(ranking) => Rank::new(Frequency, true, Comparative),
@@ -143,7 +145,9 @@ fn more(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         return None;
     }
     match next {
-        "frequent" | "common" | "numerous" | "prevalent" | "often" | "frequently" => Some(Rank::new(Frequency, more, form).of(2)),
+        "frequent" | "common" | "numerous" | "prevalent" | "often" | "frequently" => {
+            Some(Rank::new(Frequency, more, form).of(2))
+        }
         "confident" | "certain" | "sure" | "confidently" | "confidence" | "assured" if class_near(ranking, 14) => {
             Some(Rank::new(Confidence, more, form).of(2))
         }
@@ -154,7 +158,11 @@ fn more(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "varied" | "diverse" | "vocabulary" => Some(Rank::new(Unmeasured, more, form).of(2)),
         "or" | "than" if more => {
             // "13 words more than the positive ones".
-            let counted = ranking.reading.figures.iter().any(|figure| figure.tokens.end + 1 >= ranking.at && figure.tokens.end <= ranking.at);
+            let counted = ranking
+                .reading
+                .figures
+                .iter()
+                .any(|figure| figure.tokens.end + 1 >= ranking.at && figure.tokens.end <= ranking.at);
             let words = ranking.before(1) == "words";
             (next == "than" && (counted || words) && !figure_follows(ranking, 4))
                 .then(|| Rank::new(if words { Length } else { Frequency }, more, form))
@@ -178,11 +186,13 @@ fn class_near(ranking: &Ranking<'_, '_>, ahead: usize) -> bool {
 
 /// "Longer than 447 words" and "one in ten is longer" speak of a percentile, "no longer" of none.
 fn compares_classes(ranking: &Ranking<'_, '_>) -> bool {
-    let range = matches!(ranking.before(1), "no" | "or" | "any") || figure_follows(ranking, 3) && ranking.after(1) == "than";
-    !range && !tail_near(ranking.reading) || ranking.reading.classes.iter().any(|label| {
-        let segment = |at: usize| ranking.reading.segment.get(at).copied();
-        !range && segment(label.tokens.start) == segment(ranking.at)
-    })
+    let range =
+        matches!(ranking.before(1), "no" | "or" | "any") || figure_follows(ranking, 3) && ranking.after(1) == "than";
+    !range && !tail_near(ranking.reading)
+        || ranking.reading.classes.iter().any(|label| {
+            let segment = |at: usize| ranking.reading.segment.get(at).copied();
+            !range && segment(label.tokens.start) == segment(ranking.at)
+        })
 }
 
 fn tail_near(reading: &Reading<'_>) -> bool {
@@ -194,19 +204,43 @@ fn tail_near(reading: &Reading<'_>) -> bool {
 /// Whether a figure of its own follows, without a class between.
 fn figure_follows(ranking: &Ranking<'_, '_>, ahead: usize) -> bool {
     let near = ranking.at + 1..ranking.at + 1 + ahead;
-    let labelled = class_near(ranking, ahead + 3) && ranking.reading.classes.iter().any(|label| {
-        label.tokens.start > ranking.at && label.tokens.start < ranking.at + ahead + 5
-    });
-    !labelled && ranking.reading.figures.iter().any(|figure| near.contains(&figure.tokens.start))
+    let labelled = class_near(ranking, ahead + 3)
+        && ranking
+            .reading
+            .classes
+            .iter()
+            .any(|label| label.tokens.start > ranking.at && label.tokens.start < ranking.at + ahead + 5);
+    !labelled
+        && ranking
+            .reading
+            .figures
+            .iter()
+            .any(|figure| near.contains(&figure.tokens.start))
 }
 
 /// "A larger sample", "lower bound": nothing is ranked.
 fn is_loose(ranking: &Ranking<'_, '_>) -> bool {
     const NOUNS: [&str; 16] = [
-        "sample", "samples", "bound", "end", "limit", "corpus", "collection", "picture", "number", "part", "detail", "scale",
-        "body", "figure", "care", "context",
+        "sample",
+        "samples",
+        "bound",
+        "end",
+        "limit",
+        "corpus",
+        "collection",
+        "picture",
+        "number",
+        "part",
+        "detail",
+        "scale",
+        "body",
+        "figure",
+        "care",
+        "context",
     ];
-    let held = ranking.reading.classes.iter().any(|label| ranking.reading.segment[label.tokens.start.min(ranking.reading.segment.len() - 1)] == ranking.segment());
+    let held = ranking.reading.classes.iter().any(|label| {
+        ranking.reading.segment[label.tokens.start.min(ranking.reading.segment.len() - 1)] == ranking.segment()
+    });
     NOUNS.contains(&ranking.after(1)) && !(held && matches!(ranking.after(1), "number" | "part"))
 }
 
@@ -218,8 +252,15 @@ fn stats_around(ranking: &Ranking<'_, '_>) -> bool {
 /// "Positive reviews lead": no article or adjective before.
 fn is_verb(ranking: &Ranking<'_, '_>) -> bool {
     let before = ranking.at.checked_sub(1);
-    let named = ranking.reading.classes.iter().any(|label| Some(label.tokens.end) == before.map(|at| at + 1));
-    let noun = matches!(ranking.before(1), "side" | "ones" | "class" | "they" | "camp" | "voices" | "reviewers");
+    let named = ranking
+        .reading
+        .classes
+        .iter()
+        .any(|label| Some(label.tokens.end) == before.map(|at| at + 1));
+    let noun = matches!(
+        ranking.before(1),
+        "side" | "ones" | "class" | "they" | "camp" | "voices" | "reviewers"
+    );
     let plural = ranking.knowledge.is_item(ranking.before(1));
     let then = matches!(ranking.after(1), "by" | "the" | "with" | "over" | "," | "." | "");
     (noun || plural || named) && then && ranking.after(1) != "of"
@@ -230,13 +271,29 @@ fn is_held(ranking: &Ranking<'_, '_>) -> bool {
     let verbs = (1..=5).any(|back| {
         matches!(
             ranking.before(back),
-            "have" | "has" | "hold" | "holds" | "holding" | "enjoy" | "enjoys" | "keep" | "keeps" | "take" | "takes" | "in" | "with"
+            "have"
+                | "has"
+                | "hold"
+                | "holds"
+                | "holding"
+                | "enjoy"
+                | "enjoys"
+                | "keep"
+                | "keeps"
+                | "take"
+                | "takes"
+                | "in"
+                | "with"
         )
     });
     let labels = &ranking.reading.classes;
-    let adjective = labels.iter().any(|label| label.tokens.end == ranking.at || label.tokens.end + 2 == ranking.at && ranking.before(1) == "'s");
+    let adjective = labels
+        .iter()
+        .any(|label| label.tokens.end == ranking.at || label.tokens.end + 2 == ranking.at && ranking.before(1) == "'s");
     let owned = matches!(ranking.after(1), "of" | "for")
-        && labels.iter().any(|label| (ranking.at + 2..ranking.at + 4).contains(&label.tokens.start));
+        && labels
+            .iter()
+            .any(|label| (ranking.at + 2..ranking.at + 4).contains(&label.tokens.start));
     let subject = labels.iter().any(|label| label.tokens.end <= ranking.at);
     adjective || owned || verbs && subject && ranking.before(1) != "with"
 }
