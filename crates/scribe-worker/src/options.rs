@@ -20,9 +20,8 @@ pub struct EngineOptions {
     /// times context, at most 32768 and what fits in half of the free memory
     #[arg(long, env = "UNDERSTUDY_KV_TOKENS", value_name = "TOKENS")]
     pub kv_tokens: Option<NonZeroU32>,
-    /// Tokens that are computed at once: running streams have one each, prompts what is left. Smaller lets a long prompt delay
-    /// running streams less, larger takes prompts in faster
-    #[arg(long, env = "UNDERSTUDY_BATCH_TOKENS", default_value = "256", value_name = "TOKENS")]
+    /// Tokens that are computed at once: running streams have one each, prompts a quarter of it while any runs, else all
+    #[arg(long, env = "UNDERSTUDY_BATCH_TOKENS", default_value = "512", value_name = "TOKENS")]
     pub batch_tokens: NonZeroU32,
     /// Most requests that wait for a slot of a version
     #[arg(
@@ -46,6 +45,18 @@ pub enum Device {
     Cpu,
     /// The first CUDA device.
     Cuda,
+}
+
+impl Device {
+    /// As it is written in a flag.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
 }
 
 impl FromStr for Device {

@@ -1,0 +1,529 @@
+//! The engine's loop: slots, and what a turn does with them. The decisions are in [`crate::prefix`] (who is admitted, with
+//! what of its prompt computed already), [`crate::schedule`] (what a turn computes) and [`crate::sampler`]; this carries
+//! them out.
+//!
+//! ```text
+//! turn: drop what was cancelled or is late ─► admit ─► plan ─► one decode ─► a token for each finished row
+//! ```
+//!
+//! Of llama.cpp's aborts, these are kept out of reach here: a batch beyond `n_batch` and a sequence beyond `n_seq_max` (both
+//! are fixed with the context), reading a row that was not asked for, a partial copy in a cache that is not unified, and a
+//! full cache (room is reserved to a request's end).
+
+use std::{
+    collections::VecDeque,
+    num::NonZeroU32,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use llama_cpp_2::{
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_batch::LlamaBatch,
+    token::LlamaToken,
+};
+
+use crate::{
+    backend::{Backend, Place},
+    engine::{EngineError, Event, Finish, FinishReason, Gauges, Timings, Usage},
+    job::Job,
+    model::Model,
+    prefix::{Ledger, Op, common},
+    sampler::Scratch,
+    schedule::{Budget, Work, plan},
+};
+
+/// Prompts that begin alike for at least so many tokens: the later waits for the earlier to compute them.
+const FOLLOW_TOKENS_MIN: usize = 32;
+
+/// A prompt's chunk beside running streams, as a part of the batch.
+const CHUNK_DIVISOR: usize = 4;
+
+/// Tokens of the batches that are computed before the first request.
+const WARM_UP_TOKENS: [usize; 2] = [1, 32];
+
+/// What an engine is built of.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where to compute.
+    pub place: Place,
+    /// Streams at once.
+    pub slots: usize,
+    /// Tokens of the KV cache.
+    pub kv_tokens: u32,
+    /// Tokens computed at once.
+    pub batch_tokens: u32,
+    /// Threads.
+    pub threads: u32,
+}
+
+/// A context with its slots. It belongs to one thread.
+pub struct Runner<'a> {
+    model: &'a Model,
+    context: LlamaContext<'a>,
+    batch: LlamaBatch<'static>,
+    budget: Budget,
+    ledger: Ledger,
+    slots: Vec<Option<Slot>>,
+    queue: VecDeque<Job>,
+    turn: usize,
+    jobs: u64,
+    scratch: Scratch,
+    ops: Vec<Op>,
+    gauges: Arc<Gauges>,
+}
+
+struct Slot {
+    job: Job,
+    number: u64,
+    sequence: usize,
+    /// Chosen, not computed.
+    token: Option<u32>,
+    /// The job whose prompt's beginning it waits for, by slot and number, and how much of it.
+    follows: Option<(usize, u64, usize)>,
+    cached: usize,
+    generated: usize,
+    began: Instant,
+    first: Option<Instant>,
+}
+
+/// Tokens of a slot that a turn computes.
+struct Part {
+    slot: usize,
+    tokens: usize,
+    /// The row that chooses its next token.
+    row: Option<i32>,
+}
+
+impl<'a> Runner<'a> {
+    /// Makes the context and computes a little, so that the first request finds everything set up.
+    ///
+    /// # Errors
+    /// If there is no memory for the context, or the model does not compute.
+    pub fn new(backend: &Backend, model: &'a Model, setup: &Setup, gauges: Arc<Gauges>) -> Result<Self, String> {
+        // Kept sequences, and one for whatever comes, beside those that run.
+        let sequences = 2 * setup.slots + 1;
+        let threads = i32::try_from(setup.threads).unwrap_or(1);
+        let device = setup.place != Place::Cpu;
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(setup.kv_tokens))
+            .with_n_batch(setup.batch_tokens)
+            .with_n_ubatch(setup.batch_tokens)
+            .with_n_seq_max(u32::try_from(sequences).map_err(|error| error.to_string())?)
+            .with_kv_unified(true)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_offload_kqv(device)
+            .with_op_offload(device)
+            .with_no_perf(true);
+        let context = model.llama.new_context(&backend.llama, params).map_err(|error| {
+            format!(
+                "llama.cpp makes no context of {} tokens for it ({error}); the log has its words",
+                setup.kv_tokens
+            )
+        })?;
+        let cells = context.n_ctx();
+        let batch = context.n_batch() as usize;
+        let mut runner = Self {
+            model,
+            batch: LlamaBatch::new(batch, 1),
+            budget: Budget {
+                batch,
+                chunk: (batch / CHUNK_DIVISOR).max(1),
+            },
+            ledger: Ledger::new(sequences, cells),
+            slots: (0..setup.slots).map(|_| None).collect(),
+            queue: VecDeque::new(),
+            turn: 0,
+            jobs: 0,
+            scratch: Scratch::default(),
+            ops: Vec::new(),
+            gauges,
+            context,
+        };
+        runner.gauges.kv_cells.store(cells.into(), Ordering::Relaxed);
+        runner.warm_up()?;
+        Ok(runner)
+    }
+
+    fn warm_up(&mut self) -> Result<(), String> {
+        for tokens in WARM_UP_TOKENS.map(|tokens| tokens.min(self.budget.batch)) {
+            self.batch.clear();
+            for place in 0..tokens {
+                let position = i32::try_from(place).unwrap_or(0);
+                let added = self.batch.add(LlamaToken::new(0), position, &[0], place + 1 == tokens);
+                added.map_err(|error| error.to_string())?;
+            }
+            let computed = self.context.decode(&mut self.batch);
+            computed.map_err(|error| format!("the model does not compute: {error}"))?;
+            self.context.clear_kv_cache();
+        }
+        Ok(())
+    }
+
+    /// Takes a job into the queue.
+    pub fn add(&mut self, job: Job) {
+        self.queue.push_back(job);
+    }
+
+    /// Nothing runs or waits.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.queue.is_empty() && self.slots.iter().all(Option::is_none)
+    }
+
+    /// One turn. `now` is its beginning.
+    pub fn turn(&mut self, now: Instant) {
+        self.drop_dead(now);
+        self.admit(now);
+        self.follow();
+        let parts = self.fill();
+        if !parts.is_empty() {
+            self.compute(parts);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let busy = self.slots.iter().flatten().count();
+        self.gauges.slots_busy.store(busy as u64, Ordering::Relaxed);
+        self.gauges.kv_used.store(self.ledger.used() as u64, Ordering::Relaxed);
+    }
+
+    /// Cancelled jobs go without a word, late ones are told.
+    fn drop_dead(&mut self, now: Instant) {
+        let dead = |job: &mut Job| {
+            let late = job.deadline.is_some_and(|deadline| deadline <= now);
+            if late && !job.outlet.closed() {
+                job.outlet.end(Event::Failed(EngineError::Deadline));
+            }
+            late || job.outlet.closed()
+        };
+        self.queue.retain_mut(|job| !dead(job));
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].as_mut().is_some_and(|slot| dead(&mut slot.job)) {
+                self.free(slot, true);
+            }
+        }
+    }
+
+    fn admit(&mut self, now: Instant) {
+        while let Some(free) = self.slots.iter().position(Option::is_none) {
+            let Some(job) = self.queue.front() else { return };
+            let limit = job.prompt.len() + job.max_tokens;
+            let admitted = self.ledger.admit(&job.prompt, limit, &mut self.ops);
+            self.apply_ops();
+            let Some(admitted) = admitted else {
+                if self.slots.iter().all(Option::is_none)
+                    && let Some(mut job) = self.queue.pop_front()
+                {
+                    // Requests are checked against the context, which is no larger than the cache: a defect.
+                    let reason = format!("the KV cache has no room for {limit} tokens");
+                    job.outlet.end(Event::Failed(EngineError::Failed(reason)));
+                    continue;
+                }
+                return;
+            };
+            let Some(mut job) = self.queue.pop_front() else { return };
+            job.queued = None;
+            self.jobs += 1;
+            self.slots[free] = Some(Slot {
+                follows: self.leader(&job.prompt, admitted.cached),
+                job,
+                number: self.jobs,
+                sequence: admitted.sequence,
+                token: None,
+                cached: admitted.cached,
+                generated: 0,
+                began: now,
+                first: None,
+            });
+        }
+    }
+
+    /// The job that is about to compute what this prompt begins with.
+    fn leader(&self, prompt: &[u32], cached: usize) -> Option<(usize, u64, usize)> {
+        let most = prompt.len().saturating_sub(1);
+        let running = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(number, slot)| Some((number, slot.as_ref()?)));
+        let alike = running.map(|(place, slot)| (common(&slot.job.prompt, &prompt[..most]), place, slot.number));
+        let (tokens, place, number) = alike.max()?;
+        (tokens >= cached + FOLLOW_TOKENS_MIN).then_some((place, number, tokens))
+    }
+
+    /// Gives followers what their leaders have computed. One whose leader has ended takes what is there.
+    fn follow(&mut self) {
+        for place in 0..self.slots.len() {
+            let Some((leader, number, tokens)) = self.slots[place].as_ref().and_then(|slot| slot.follows) else {
+                continue;
+            };
+            let leads = self.slots[leader].as_ref().filter(|leader| leader.number == number);
+            if leads.is_some_and(|leader| self.ledger.length(leader.sequence) < tokens) {
+                continue;
+            }
+            if let Some(slot) = &mut self.slots[place] {
+                slot.follows = None;
+                slot.cached = self.ledger.reuse(slot.sequence, &slot.job.prompt, &mut self.ops);
+            }
+            self.apply_ops();
+        }
+    }
+
+    /// Fills the batch with what the plan says.
+    fn fill(&mut self) -> Vec<Part> {
+        let works: Vec<Work> = self.slots.iter().map(|slot| self.work(slot.as_ref())).collect();
+        let counts = plan(&works, self.budget, self.turn);
+        self.batch.clear();
+        let mut parts = Vec::with_capacity(counts.len());
+        for (slot, tokens) in counts.into_iter().enumerate().filter(|(_, tokens)| *tokens > 0) {
+            let row = self.put(slot, tokens);
+            parts.push(Part { slot, tokens, row });
+        }
+        parts
+    }
+
+    fn work(&self, slot: Option<&Slot>) -> Work {
+        match slot {
+            None => Work::None,
+            Some(slot) if slot.token.is_some() => Work::Token,
+            Some(slot) if slot.follows.is_some() => Work::None,
+            Some(slot) => Work::Prompt(slot.job.prompt.len() - self.ledger.length(slot.sequence)),
+        }
+    }
+
+    /// Puts a slot's next tokens into the batch, and tells the row of the last one if it chooses a token.
+    fn put(&mut self, slot: usize, tokens: usize) -> Option<i32> {
+        let slot = self.slots[slot].as_ref()?;
+        let (begin, sequence) = (self.ledger.length(slot.sequence), i32::try_from(slot.sequence).ok()?);
+        let upcoming = match &slot.token {
+            Some(token) => std::slice::from_ref(token),
+            None => &slot.job.prompt[begin..begin + tokens],
+        };
+        let chooses = slot.token.is_some() || begin + tokens == slot.job.prompt.len();
+        for (offset, &token) in upcoming.iter().enumerate() {
+            let position = i32::try_from(begin + offset).ok()?;
+            let row = chooses && offset + 1 == upcoming.len();
+            // The plan keeps to the batch's size.
+            self.batch
+                .add(LlamaToken::new(i32::try_from(token).ok()?), position, &[sequence], row)
+                .ok()?;
+        }
+        chooses.then(|| self.batch.n_tokens() - 1)
+    }
+
+    /// Computes the batch. If it fails, each part is tried by itself, so that only what cannot be computed fails.
+    fn compute(&mut self, parts: Vec<Part>) {
+        match self.decode() {
+            Ok(took) => self.computed(parts, took),
+            Err(error) => {
+                tracing::error!(error, "a batch failed; its parts are tried one by one");
+                for part in &parts {
+                    self.forget_half(part.slot);
+                }
+                for mut part in parts {
+                    self.batch.clear();
+                    part.row = self.put(part.slot, part.tokens);
+                    match self.decode() {
+                        Ok(took) => self.computed(vec![part], took),
+                        Err(error) => {
+                            self.forget_half(part.slot);
+                            self.fail(part.slot, EngineError::Failed(error));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn decode(&mut self) -> Result<Duration, String> {
+        let begun = Instant::now();
+        self.context
+            .decode(&mut self.batch)
+            .map_err(|error| error.to_string())?;
+        let took = begun.elapsed();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.gauges.steps.fetch_add(1, Ordering::Relaxed);
+        self.gauges.busy_micros.fetch_add(micros, Ordering::Relaxed);
+        Ok(took)
+    }
+
+    /// Removes what a failed batch may have left of a slot's new tokens.
+    fn forget_half(&mut self, slot: usize) {
+        if let Some(slot) = &self.slots[slot] {
+            let sequence = u32::try_from(slot.sequence).ok();
+            let kept = u32::try_from(self.ledger.length(slot.sequence)).ok();
+            // It fails only for numbers that are not there.
+            let _ = self.context.clear_kv_cache_seq(sequence, kept, None);
+        }
+    }
+
+    fn computed(&mut self, parts: Vec<Part>, _took: Duration) {
+        for part in parts {
+            let Some(slot) = &mut self.slots[part.slot] else {
+                continue;
+            };
+            let complete = match slot.token.take() {
+                Some(token) => self.ledger.push(slot.sequence, token),
+                None => {
+                    let begin = self.ledger.length(slot.sequence);
+                    self.gauges
+                        .prompt_tokens
+                        .fetch_add(part.tokens as u64, Ordering::Relaxed);
+                    let tokens = &slot.job.prompt[begin..begin + part.tokens];
+                    tokens.iter().all(|&token| self.ledger.push(slot.sequence, token))
+                }
+            };
+            if !complete {
+                self.fail(
+                    part.slot,
+                    EngineError::Failed("the KV cache's books are wrong".to_owned()),
+                );
+            } else if let Some(row) = part.row {
+                self.next_token(part.slot, row);
+            }
+        }
+    }
+
+    fn next_token(&mut self, place: usize, row: i32) {
+        let Some(slot) = &mut self.slots[place] else { return };
+        let logits = self.context.get_logits_ith(row);
+        let token = match choose(self.model, &mut slot.job, logits, &mut self.scratch) {
+            Ok(token) => token,
+            Err(error) => return self.fail(place, error),
+        };
+        if slot.first.is_none() {
+            slot.first = Some(Instant::now());
+            self.gauges
+                .cached_tokens
+                .fetch_add(slot.cached as u64, Ordering::Relaxed);
+        }
+        if self.model.ends(token) {
+            return self.finish(place, FinishReason::End);
+        }
+        self.gauges.decode_tokens.fetch_add(1, Ordering::Relaxed);
+        slot.generated += 1;
+        let job = &mut slot.job;
+        job.sampler.accept(token);
+        let text = job.text.push(self.model.piece(token));
+        job.outlet.text(text);
+        let exhausted = job
+            .matcher
+            .as_ref()
+            .is_some_and(|matcher| matcher.complete() && matcher.exhausted());
+        if job.text.stopped() {
+            self.finish(place, FinishReason::Stop);
+        } else if exhausted {
+            self.finish(place, FinishReason::End);
+        } else if slot.generated >= job.max_tokens {
+            self.finish(place, FinishReason::Length);
+        } else {
+            slot.token = Some(token);
+        }
+    }
+
+    fn finish(&mut self, place: usize, reason: FinishReason) {
+        let Some(slot) = &mut self.slots[place] else { return };
+        let rest = slot.job.text.finish();
+        slot.job.outlet.text(rest);
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (now, first) = (Instant::now(), slot.first.unwrap_or(slot.began));
+        let finish = Finish {
+            // What was held back may have had the stop string in it.
+            reason: if slot.job.text.stopped() {
+                FinishReason::Stop
+            } else {
+                reason
+            },
+            usage: Usage {
+                prompt: narrow(slot.job.prompt.len()),
+                cached: narrow(slot.cached),
+                completion: narrow(slot.generated),
+            },
+            timings: Timings {
+                queue: slot.began.saturating_duration_since(slot.job.queued_at),
+                prompt: first.saturating_duration_since(slot.began),
+                decode: now.saturating_duration_since(first),
+            },
+        };
+        slot.job.outlet.end(Event::Finished(finish));
+        self.free(place, true);
+    }
+
+    fn fail(&mut self, place: usize, error: EngineError) {
+        if let Some(slot) = &mut self.slots[place] {
+            slot.job.outlet.end(Event::Failed(error));
+        }
+        self.free(place, false);
+    }
+
+    /// Empties a slot. What it computed is kept for others unless it is in doubt.
+    fn free(&mut self, place: usize, keep: bool) {
+        let Some(slot) = self.slots[place].take() else { return };
+        if keep {
+            self.ledger.finish(slot.sequence, &mut self.ops);
+        } else {
+            self.ledger.discard(slot.sequence, &mut self.ops);
+        }
+        self.apply_ops();
+    }
+
+    fn apply_ops(&mut self) {
+        for op in self.ops.drain(..) {
+            let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+            // These fail only for numbers beyond i32.
+            let _ = match op {
+                Op::Copy { from, to, tokens } => {
+                    self.context
+                        .kv_cache_seq_cp(number(from), number(to), Some(0), u32::try_from(tokens).ok())
+                }
+                Op::Clear(sequence) => self.context.kv_cache_seq_rm(number(sequence), None, None),
+            };
+        }
+    }
+}
+
+/// The next token, as sampling and grammar have it.
+fn choose(model: &Model, job: &mut Job, logits: &[f32], scratch: &mut Scratch) -> Result<u32, EngineError> {
+    let numbers = || {
+        let reason = "the model's output is not a number; its weights may be damaged";
+        EngineError::Failed(reason.to_owned())
+    };
+    let Some(matcher) = &mut job.matcher else {
+        return job.sampler.choose(logits, scratch, |_| true).ok_or_else(numbers);
+    };
+    matcher.begin_choice();
+    let mut problem = None;
+    let mut allowed = |token: u32| {
+        let allowed = if model.ends(token) {
+            Ok(matcher.complete())
+        } else {
+            matcher.allows(model.piece(token))
+        };
+        problem.is_none()
+            && allowed.unwrap_or_else(|error| {
+                problem = Some(error);
+                false
+            })
+    };
+    // Most often what the model wants is allowed, and then not the whole vocabulary need be looked at.
+    let wanted = job.sampler.choose(logits, scratch, |_| true).ok_or_else(numbers)?;
+    let token = if allowed(wanted) {
+        Some(wanted)
+    } else {
+        job.sampler.choose(logits, scratch, &mut allowed)
+    };
+    let bad = |reason: String| EngineError::BadRequest {
+        field: job.constraint,
+        reason,
+    };
+    if let Some(problem) = problem {
+        return Err(bad(problem.to_string()));
+    }
+    let token = token.ok_or_else(|| bad("allows no token of this model's vocabulary to follow".to_owned()))?;
+    if !model.ends(token) {
+        matcher
+            .accept(model.piece(token))
+            .map_err(|problem| bad(problem.to_string()))?;
+    }
+    Ok(token)
+}
