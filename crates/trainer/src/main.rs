@@ -1,4 +1,4 @@
-//! `understudy-trainer`: trains, evaluates and publishes DistilBERT classifiers.
+//! `understudy-trainer`: trains, evaluates and publishes DistilBERT classifiers, and trains the starter scribe.
 
 mod batches;
 mod card;
@@ -11,6 +11,7 @@ mod optimizer;
 mod progress;
 mod publish;
 mod recipe;
+mod scribe;
 mod state;
 mod teacher;
 mod train;
@@ -43,6 +44,9 @@ enum Command {
     Evaluate(evaluate::EvaluateOptions),
     /// Put a checkpoint into the artifact store and the registry
     Publish(publish::PublishOptions),
+    /// Make and measure the starter scribe, a small language model
+    #[command(subcommand)]
+    Scribe(scribe::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +96,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Evaluate(options) => println!("{}", evaluate::evaluate(&options)?),
         Command::Publish(options) => println!("{}", publish::publish(&options)?),
+        Command::Scribe(command) => return scribe::run(command),
     }
     Ok(ExitCode::SUCCESS)
 }

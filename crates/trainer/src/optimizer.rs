@@ -12,10 +12,10 @@ const EPSILON: f64 = 1e-8;
 /// The optimiser's constants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    beta1: f64,
-    beta2: f64,
-    weight_decay: f64,
-    clip: f64,
+    pub(crate) beta1: f64,
+    pub(crate) beta2: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) clip: f64,
 }
 
 impl From<&Recipe> for Settings {

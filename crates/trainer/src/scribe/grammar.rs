@@ -75,7 +75,11 @@ impl Material {
             words.len() >= 100 && sentences.len() >= 100,
             "the reviews hold too few words and sentences to quote: give more of them"
         );
-        Ok(Self { rules, sentences, words })
+        Ok(Self {
+            rules,
+            sentences,
+            words,
+        })
     }
 
     fn sentence(&self, rng: &mut impl Rng) -> String {
@@ -112,7 +116,11 @@ pub(crate) fn example(material: &Material, rng: &mut ChaCha8Rng) -> anyhow::Resu
             messages = prompt::revision(&sheet, &draft, &complaints);
         }
     }
-    Ok(Example { sheet, messages, answer })
+    Ok(Example {
+        sheet,
+        messages,
+        answer,
+    })
 }
 
 /// The same text with some digits changed.

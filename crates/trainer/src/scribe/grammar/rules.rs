@@ -40,7 +40,11 @@ impl Rules {
                 let alternative = Alternative::parse(alternative).with_context(|| format!("line {}", index + 1))?;
                 rules.entry(name.clone()).or_default().push(alternative);
             } else {
-                name = Some(line.strip_suffix(':').with_context(|| format!("line {}: no colon", index + 1))?.to_owned());
+                name = Some(
+                    line.strip_suffix(':')
+                        .with_context(|| format!("line {}: no colon", index + 1))?
+                        .to_owned(),
+                );
             }
         }
         let rules = Self(rules);
@@ -61,10 +65,20 @@ impl Rules {
         Ok(text)
     }
 
-    fn append(&self, rule: &str, slots: &Slots, rng: &mut impl Rng, depth: usize, text: &mut String) -> anyhow::Result<()> {
+    fn append(
+        &self,
+        rule: &str,
+        slots: &Slots,
+        rng: &mut impl Rng,
+        depth: usize,
+        text: &mut String,
+    ) -> anyhow::Result<()> {
         ensure!(depth < DEPTH_MAX, "rule {rule} nests too deep");
         let alternatives = self.0.get(rule).with_context(|| format!("there is no rule {rule}"))?;
-        let open: Vec<_> = alternatives.iter().filter(|alternative| alternative.is_open(slots)).collect();
+        let open: Vec<_> = alternatives
+            .iter()
+            .filter(|alternative| alternative.is_open(slots))
+            .collect();
         let Some(alternative) = open.choose(rng) else {
             bail!("no alternative of {rule} is open");
         };
@@ -95,7 +109,9 @@ impl Alternative {
                 b'{' => '}',
                 _ => ')',
             };
-            let (inner, after) = from[1..].split_once(end).with_context(|| format!("a {end} is missing"))?;
+            let (inner, after) = from[1..]
+                .split_once(end)
+                .with_context(|| format!("a {end} is missing"))?;
             pieces.push(match end {
                 '>' => Piece::Rule(inner.to_owned()),
                 '}' => Piece::Slot(inner.to_owned()),

@@ -1,9 +1,7 @@
 //! Fact sheets of corpora that never were, with figures that could have been.
 
 use rand::{Rng, seq::IndexedRandom as _};
-use understudy_corpus::statistics::{
-    CONFIDENCE_BINS, ClassSummary, Confidence, Exemplar, Interval, Lengths, Summary,
-};
+use understudy_corpus::statistics::{CONFIDENCE_BINS, ClassSummary, Confidence, Exemplar, Interval, Lengths, Summary};
 use understudy_grounding::FactSheet;
 
 use super::Material;
@@ -22,8 +20,26 @@ const CLASSES: &[&[&str]] = &[
 const SENTIMENT_SHARE: f64 = 0.7;
 const NORMAL_95: f64 = 1.959_964;
 const TITLES: &[&str] = &[
-    "reviews", "imdb_test", "film-reviews", "survey", "autumn", "feedback", "comments", "cinema", "festival", "letters",
-    "demo", "hotel-reviews", "books", "products", "audience", "critics", "week_12", "2026-10", "batch7", "export",
+    "reviews",
+    "imdb_test",
+    "film-reviews",
+    "survey",
+    "autumn",
+    "feedback",
+    "comments",
+    "cinema",
+    "festival",
+    "letters",
+    "demo",
+    "hotel-reviews",
+    "books",
+    "products",
+    "audience",
+    "critics",
+    "week_12",
+    "2026-10",
+    "batch7",
+    "export",
 ];
 
 pub(super) fn sheet(material: &Material, rng: &mut impl Rng) -> FactSheet {
@@ -93,7 +109,10 @@ fn ties(counts: &[u64]) -> bool {
 fn counts(texts: u64, classes: usize, rng: &mut impl Rng) -> Vec<u64> {
     let weights: Vec<f64> = (0..classes).map(|_| rng.random_range(0.05..1.0)).collect();
     let all: f64 = weights.iter().sum();
-    weights.iter().map(|weight| (texts as f64 * weight / all) as u64 + 1).collect()
+    weights
+        .iter()
+        .map(|weight| (texts as f64 * weight / all) as u64 + 1)
+        .collect()
 }
 
 fn wilson(count: f64, all: f64) -> Interval {

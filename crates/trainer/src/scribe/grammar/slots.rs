@@ -35,7 +35,11 @@ pub(super) fn slots(sheet: &FactSheet) -> Slots {
         .collect();
     let mut ranked = classes.clone();
     ranked.sort_by(|a, b| share(sheet, b).total_cmp(&share(sheet, a)));
-    for (letter, class) in ["x", "y", "z"].iter().zip(&classes).chain(["a", "b", "c"].iter().zip(&ranked)) {
+    for (letter, class) in ["x", "y", "z"]
+        .iter()
+        .zip(&classes)
+        .chain(["a", "b", "c"].iter().zip(&ranked))
+    {
         class_slots(&mut slots, letter, sheet, class);
     }
     if let Some(Value::Text(longest)) = value(sheet, "class with the longest reviews", None) {
@@ -55,8 +59,16 @@ pub(super) fn slots(sheet: &FactSheet) -> Slots {
     condition(&mut slots, "tie", is("most frequent class", "none"));
     condition(&mut slots, "certain", is("lead is certain", "yes"));
     condition(&mut slots, "open", is("lead is certain", "no"));
-    condition(&mut slots, "majority", ranked.first().is_some_and(|class| share(sheet, class) > 50.0));
-    condition(&mut slots, "sizeable", ranked.get(1).is_some_and(|class| share(sheet, class) >= SIZEABLE));
+    condition(
+        &mut slots,
+        "majority",
+        ranked.first().is_some_and(|class| share(sheet, class) > 50.0),
+    );
+    condition(
+        &mut slots,
+        "sizeable",
+        ranked.get(1).is_some_and(|class| share(sheet, class) >= SIZEABLE),
+    );
     let has_ratio = slots.contains_key("ttr");
     condition(&mut slots, "short", !has_ratio);
     slots
@@ -79,7 +91,10 @@ fn class_slots(slots: &mut Slots, letter: &str, sheet: &FactSheet, class: &str) 
     for (slot, name) in facts {
         insert_number(slots, &format!("{letter}.{slot}"), value(sheet, name, Some(class)));
     }
-    if let Some(Value::Range { low, high, decimals, .. }) = value(sheet, "95% interval of the share", Some(class)) {
+    if let Some(Value::Range {
+        low, high, decimals, ..
+    }) = value(sheet, "95% interval of the share", Some(class))
+    {
         slots.insert(format!("{letter}.low"), format!("{}%", figure(*low, *decimals)));
         slots.insert(format!("{letter}.high"), format!("{}%", figure(*high, *decimals)));
     }

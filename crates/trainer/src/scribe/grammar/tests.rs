@@ -6,9 +6,15 @@ use super::*;
 fn material() -> Material {
     let word = |index: usize| {
         let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
-        [letter(index), letter(index / 26), letter(index / 7), letter(index / 3), letter(index / 5)]
-            .iter()
-            .collect::<String>()
+        [
+            letter(index),
+            letter(index / 26),
+            letter(index / 7),
+            letter(index / 3),
+            letter(index / 5),
+        ]
+        .iter()
+        .collect::<String>()
     };
     let review = |n: usize| {
         let words: Vec<_> = (0..12).map(|k| word(n % 150 + k)).collect();
@@ -19,7 +25,11 @@ fn material() -> Material {
 
 fn unsupported(report: &Report, text: &str) -> Vec<String> {
     let complaints = report.complaints();
-    if complaints.is_empty() { complaints } else { [complaints, vec![text.to_owned()]].concat() }
+    if complaints.is_empty() {
+        complaints
+    } else {
+        [complaints, vec![text.to_owned()]].concat()
+    }
 }
 
 #[test]
