@@ -20,12 +20,12 @@ pub struct Summary {
     pub confidence: Confidence,
     /// In words, over all texts.
     pub lengths: Lengths,
-    /// Distinct words.
+    /// Distinct words, whatever their case. Exact up to 2^18, an estimate beyond, with a standard error of 0.2%.
     pub vocabulary: u64,
     /// Moving-average type–token ratio with a window of 50 words (Covington and McFall 2010); `None` if no text is that
     /// long.
     pub type_token_ratio: Option<f64>,
-    /// Least confident first.
+    /// Texts below [`UNCERTAIN`], least confident first.
     pub uncertain: Vec<Exemplar>,
 }
 
@@ -44,7 +44,8 @@ pub struct ClassSummary {
     pub mean_confidence: Option<f64>,
     /// Of this class' texts.
     pub lengths: Lengths,
-    /// Words that this class uses more than the others do, most distinctive first.
+    /// Words that this class uses more than the others do, most distinctive first: by log-odds ratio with an informative
+    /// Dirichlet prior (Monroe, Colaresi and Quinn 2008).
     pub distinctive: Vec<String>,
     /// Confident and unlike each other, best first.
     pub exemplars: Vec<Exemplar>,
@@ -77,11 +78,12 @@ pub struct Confidence {
 pub struct Lengths {
     /// Arithmetic mean.
     pub mean: Option<f64>,
-    /// Half of the texts are at most that long.
+    /// Half of the texts are at most that long; 10,000 stands for that and more.
     pub median: Option<u64>,
-    /// Nine of ten texts are at most that long.
+    /// Nine of ten texts are at most that long; 10,000 stands for that and more.
     pub p90: Option<u64>,
-    /// For a chart: the bins' lower bounds in words, ascending, and their counts.
+    /// For a chart: the bins' lower bounds in words, ascending, and their counts. The last bin has no end. The classes have
+    /// the bins of the whole.
     pub histogram: Vec<(u64, u64)>,
 }
 
