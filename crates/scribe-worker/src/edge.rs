@@ -1,0 +1,205 @@
+//! What has to happen around the generated code.
+//!
+//! * The caller's deadline is read here, before the body arrives, because tonic keeps it to itself.
+//! * A message that cannot be decoded (text that is no UTF-8, say, or far too long) never reaches the service: the
+//!   generated code answers INTERNAL, a server fault, or OUT_OF_RANGE. It is the caller's, so it becomes INVALID_ARGUMENT
+//!   here. What tells the two apart is not the error's text but whether the service was reached.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body, server::NamedService};
+use tower::Service;
+use understudy_protocol::status;
+
+use crate::metrics::{Metrics, Version};
+
+/// Methods that have figures of their own; a path is the caller's, and may be anything.
+const METHODS: [&str; 3] = ["Generate", "WriteCritique", "GetScribeInfo"];
+
+/// A gRPC service with its edge.
+#[derive(Debug, Clone)]
+pub struct Edge<S> {
+    inner: S,
+    metrics: Metrics,
+}
+
+impl<S> Edge<S> {
+    /// Puts the edge around a service.
+    pub fn new(inner: S, metrics: Metrics) -> Self {
+        Self { inner, metrics }
+    }
+}
+
+impl<S: NamedService> NamedService for Edge<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Edge<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let deadline = timeout(request.headers()).and_then(|timeout| Instant::now().checked_add(timeout));
+        let arrival = Arrival {
+            deadline,
+            reached: Arc::default(),
+        };
+        request.extensions_mut().insert(arrival.clone());
+        let metrics = self.metrics.clone();
+        let method = METHODS
+            .into_iter()
+            .find(|method| request.uri().path().rsplit('/').next() == Some(method));
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            match response.extensions().get::<Status>() {
+                Some(status) if !arrival.reached.load(Ordering::Relaxed) => {
+                    let status = undecodable(status);
+                    metrics.call_ended(method.unwrap_or_default(), &Version::default(), status.code());
+                    Ok(status.into_http())
+                }
+                _ => Ok(response),
+            }
+        })
+    }
+}
+
+/// What the edge knows of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Arrival {
+    /// When the caller gives up.
+    pub deadline: Option<Instant>,
+    reached: Arc<AtomicBool>,
+}
+
+impl Arrival {
+    /// Takes note that the request reached the service.
+    pub fn reach<T>(request: &tonic::Request<T>) -> Self {
+        let arrival = request.extensions().get::<Self>().cloned().unwrap_or_default();
+        arrival.reached.store(true, Ordering::Relaxed);
+        arrival
+    }
+}
+
+/// The answer to bytes that are not the message they should be; other errors stay as they are.
+#[must_use]
+pub fn undecodable(error: &Status) -> Status {
+    if !matches!(error.code(), Code::Internal | Code::OutOfRange) {
+        return error.clone();
+    }
+    // "failed to decode Protobuf message: GenerateRequest.prompt: invalid string value: …"
+    let message = error.message();
+    let problem = message
+        .strip_prefix("failed to decode Protobuf message: ")
+        .unwrap_or(message);
+    match problem
+        .split_once(": ")
+        .and_then(|(place, problem)| Some((place.split_once('.')?.1, problem)))
+    {
+        Some((field, problem)) => status::bad_request(field, problem),
+        None => status::bad_request("request", problem),
+    }
+}
+
+/// Runs work until the deadline; `None` if that came first. The work is dropped then.
+pub async fn within<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
+    let Some(deadline) = deadline else {
+        return Some(work.await);
+    };
+    let mut work = pin!(work);
+    let mut alarm = pin!(tokio::time::sleep_until(deadline.into()));
+    poll_fn(|context| {
+        if let Poll::Ready(output) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        // The clock is asked too: tonic has an alarm of its own for the same instant, which must not win (it answers
+        // CANCELLED).
+        if alarm.as_mut().poll(context).is_ready() || Instant::now() >= deadline {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// `grpc-timeout`: up to 8 digits and a unit. One that cannot be read is none, as in tonic.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let read = |text: &str| {
+            timeout(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().unwrap(),
+                text.parse().unwrap(),
+            )]))
+        };
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(read("99999999S"), Some(Duration::from_secs(99_999_999)));
+        for bad in ["", "m", "1", "1x", "-1S", "+1S", "123456789S", "1 S"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn undecodable_messages_are_the_callers_fault() {
+        use tonic_types::StatusExt as _;
+        let error =
+            Status::internal("failed to decode Protobuf message: GenerateRequest.prompt: invalid string value: data");
+        let status = undecodable(&error);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(
+            status.get_details_bad_request().unwrap().field_violations[0].field,
+            "prompt"
+        );
+        assert_eq!(
+            undecodable(&Status::internal("Missing request message.")).code(),
+            Code::InvalidArgument
+        );
+        assert_eq!(
+            undecodable(&Status::out_of_range("too large")).code(),
+            Code::InvalidArgument
+        );
+        assert_eq!(undecodable(&Status::unimplemented("")).code(), Code::Unimplemented);
+    }
+}
