@@ -37,6 +37,14 @@ const QUOTATION_WORDS: std::ops::RangeInclusive<usize> = 5..=24;
 /// How often a word stands in the reviews if it may be called distinctive.
 const WORD_COUNT_MIN: usize = 15;
 const WORD_LETTERS: std::ops::RangeInclusive<usize> = 4..=12;
+/// In a list of words these would read as a figure, a comparison or a class.
+const AMBIGUOUS: &[&str] = &[
+    "more", "most", "less", "least", "fewer", "half", "third", "quarter", "dozen", "hundred", "thousand", "million", "zero",
+    "three", "four", "five", "seven", "eight", "nine", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen",
+    "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "once",
+    "twice", "both", "many", "majority", "minority", "longer", "shorter", "higher", "lower", "larger", "smaller", "positive",
+    "negative", "neutral", "spoiler", "mixed", "happy", "unhappy", "cold", "warm", "favourable", "unfavourable",
+];
 
 /// The rules, and sentences and words taken from real reviews.
 pub(crate) struct Material {
@@ -67,7 +75,7 @@ impl Material {
         }
         let mut words: Vec<String> = counts
             .into_iter()
-            .filter(|(_, count)| *count >= WORD_COUNT_MIN)
+            .filter(|(word, count)| *count >= WORD_COUNT_MIN && !AMBIGUOUS.contains(word))
             .map(|(word, _)| word.to_owned())
             .collect();
         words.sort_unstable();

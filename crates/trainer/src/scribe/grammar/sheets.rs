@@ -9,12 +9,12 @@ use super::Material;
 /// Two or three classes that a classifier of reviews could have.
 const CLASSES: &[&[&str]] = &[
     &["NEGATIVE", "POSITIVE"],
-    &["no spoiler", "spoiler"],
-    &["critical", "favourable"],
-    &["bad", "good"],
-    &["complaint", "praise"],
+    &["spoiler-free", "spoiler"],
+    &["mixed", "warm"],
+    &["cold", "warm"],
+    &["unfavourable", "favourable"],
     &["NEGATIVE", "NEUTRAL", "POSITIVE"],
-    &["low", "middle", "high"],
+    &["unhappy", "mixed", "happy"],
 ];
 /// How often the first of them is taken.
 const SENTIMENT_SHARE: f64 = 0.7;
