@@ -3,6 +3,7 @@
 //! Pure and deterministic; linear in the text, and no text makes it panic.
 
 mod align;
+mod bind;
 mod clause;
 mod derive;
 mod figure;
@@ -236,12 +237,12 @@ fn read<'t>(tokens: &'t [Token<'t>], knowledge: &Knowledge<'_>, before: Option<&
             .collect()
     });
     let classes = labels::classes(tokens, knowledge, &classes_before);
-    let mut figures = number::figures(tokens, &|word| knowledge.is_item(word));
+    let mut figures = number::figures(tokens, &|word| knowledge.noun(word));
     // "5 stars" can be a class, and a figure of a title is a name.
     figures.retain(|figure| !classes.iter().any(|label| label.tokens.contains(&figure.tokens.start)));
     let titled = titled(tokens, &knowledge.sheet.title);
     figures.retain(|figure| !titled.iter().any(|title| title.contains(&figure.tokens.start)));
-    let (segment, against) = clause::segments(tokens);
+    let (segment, against) = clause::segments(tokens, &classes);
     Reading {
         tokens,
         figures,

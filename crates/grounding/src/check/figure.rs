@@ -19,7 +19,7 @@ pub(super) struct Asked<'r, 't> {
 /// `None`: not a claim.
 pub(super) fn judge(asked: &Asked<'_, '_>) -> Option<Verdict> {
     let figure = asked.figure();
-    if asked.is_small_talk() {
+    if figure.form == Form::Base || asked.is_small_talk() {
         return None;
     }
     if let Some(named) = asked.name() {
@@ -93,6 +93,7 @@ impl Asked<'_, '_> {
                 small && (quotes || figure.unit == Spoken::Words && self.reading.topics.is_empty())
             }
             Spoken::Classes => !small && figure.form != Form::Digits,
+            Spoken::Foreign => small,
             Spoken::Percent | Spoken::Points => false,
         }
     }
@@ -330,6 +331,18 @@ impl Asked<'_, '_> {
                 }
             }
             About::Quotation(index) => {
+                let quotes = self
+                    .reading
+                    .tokens
+                    .iter()
+                    .any(|token| token.kind == super::token::Kind::Quote);
+                if !quotes
+                    && !self
+                        .reading
+                        .has_word(&["quotation", "quotations", "quoted", "example", "examples", "excerpt"])
+                {
+                    return false;
+                }
                 let subject = self
                     .knowledge
                     .sheet
@@ -346,7 +359,7 @@ impl Asked<'_, '_> {
 
     fn same(&self, own: About, about: About) -> bool {
         match (own, about) {
-            (About::Others(class), About::Class(other)) => self.knowledge.classes.len() == 2 && class != other,
+            (About::Others(class), About::Class(other)) => class != other,
             (own, about) => own == about,
         }
     }
@@ -386,7 +399,8 @@ impl Asked<'_, '_> {
             if own
                 && known.topic == Topic::Confident
                 && known.unit != Unit::None
-                && measured.negated != (known.kind == Origin::Complement)
+                && (measured.negated && known.kind != Origin::Complement
+                    || known.kind == Origin::Complement && !measured.negated && !self.is_remainder())
             {
                 return false;
             }
@@ -396,6 +410,21 @@ impl Asked<'_, '_> {
             return false;
         }
         self.cued(known)
+    }
+
+    /// "The other 20% fall short of that".
+    fn is_remainder(&self) -> bool {
+        self.reading.has_word(&[
+            "remaining",
+            "rest",
+            "other",
+            "others",
+            "remainder",
+            "short",
+            "neither",
+            "fail",
+            "without",
+        ])
     }
 
     /// What a sentence does not mention it does not speak of.
@@ -610,6 +639,8 @@ fn in_unit(figure: &Figure, known: &Known) -> Option<(f64, usize)> {
     let is = match known.unit {
         _ if times => known.kind == Origin::Ratio && known.unit == Unit::None,
         _ if known.kind == Origin::Ratio && known.unit == Unit::None => false,
+        _ if figure.unit == Spoken::Foreign => matches!(known.topic, Topic::Other(_)) && known.unit != Unit::Words,
+        Unit::Percent if figure.unit == Spoken::Bare => figure.decimals > 0,
         Unit::Percent => matches!(figure.unit, Spoken::Percent | Spoken::Bare),
         Unit::PercentagePoints => {
             figure.unit == Spoken::Points

@@ -88,7 +88,7 @@ impl Spoken {
             Hedge::None => false,
             Hedge::About => self.coarsely(exact),
             Hedge::Nearly => (-0.05..0.0).contains(&relative),
-            Hedge::JustOver => relative > 0.0 && relative <= 0.05,
+            Hedge::JustOver => relative > 0.0 && relative <= 0.07,
             Hedge::Over | Hedge::AtLeast => relative > 0.0 && relative <= if self.is_round() { 1.0 } else { 0.05 },
             Hedge::Under | Hedge::AtMost => relative < 0.0 && relative >= if self.is_round() { -0.5 } else { -0.05 },
         }

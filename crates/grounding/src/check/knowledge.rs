@@ -4,6 +4,7 @@ use crate::sheet::{Fact, FactSheet, Quotation, Unit, Value, figure};
 
 use super::derive;
 use super::hedge::round;
+use super::number::Noun;
 
 /// One figure that the sheet gives, or that follows from figures that it gives.
 #[derive(Debug, Clone)]
@@ -159,6 +160,25 @@ impl<'a> Knowledge<'a> {
 
     pub(super) fn is_item(&self, word: &str) -> bool {
         self.items.contains(&stem(word))
+    }
+
+    pub(super) fn noun(&self, word: &str) -> Noun {
+        let stem = stem(word);
+        let named = || {
+            self.classes
+                .iter()
+                .any(|class| class.forms.iter().flatten().any(|own| *own == stem))
+                || self.others.iter().any(|(_, keywords)| keywords.contains(&stem))
+        };
+        if word.is_empty() {
+            Noun::Unknown
+        } else if self.items.contains(&stem) {
+            Noun::Item
+        } else if named() || COUNTED.contains(&stem.as_str()) {
+            Noun::Known
+        } else {
+            Noun::Unknown
+        }
     }
 
     /// The figure of a topic that the sheet gives.
@@ -342,6 +362,7 @@ impl Class {
                     "admiring",
                     "appreciative",
                     "admirer",
+                    "praise",
                 ],
                 "negative" => &[
                     "unfavorable",
@@ -350,6 +371,7 @@ impl Class {
                     "hostile",
                     "detractor",
                     "critical",
+                    "complaint",
                 ],
                 _ => &[],
             };
@@ -362,6 +384,24 @@ impl Class {
         }
     }
 }
+
+/// What the items of a corpus are also called.
+const COUNTED: [&str; 14] = [
+    "text",
+    "document",
+    "entry",
+    "item",
+    "piece",
+    "opinion",
+    "verdict",
+    "reviewer",
+    "comment",
+    "case",
+    "reading",
+    "judgement",
+    "record",
+    "writer",
+];
 
 /// Words without meaning of their own.
 pub(super) fn is_small(word: &str) -> bool {

@@ -27,7 +27,10 @@ pub(super) fn classes(tokens: &[Token<'_>], knowledge: &Knowledge<'_>, before: &
     let mut at = 0;
     while at < tokens.len() {
         if let Some((class, end)) = named(tokens, &stems, knowledge, at) {
-            let about = if is_negated(tokens, at) {
+            let free = tokens.get(end).is_some_and(|next| next.is("free"))
+                || tokens.get(end).is_some_and(|next| next.is("-"))
+                    && tokens.get(end + 1).is_some_and(|next| next.is("free"));
+            let about = if free != is_negated(tokens, at) {
                 others(class, knowledge)
             } else {
                 About::Class(class)
@@ -63,8 +66,8 @@ pub(super) fn others(class: usize, knowledge: &Knowledge<'_>) -> About {
 fn named(tokens: &[Token<'_>], stems: &[String], knowledge: &Knowledge<'_>, at: usize) -> Option<(usize, usize)> {
     let mut best: Option<(usize, usize)> = None;
     for (index, class) in knowledge.classes.iter().enumerate() {
-        for form in &class.forms {
-            if let Some(end) = matches_at(tokens, stems, form, at)
+        for (synonym, form) in class.forms.iter().enumerate() {
+            if let Some(end) = matches_at(tokens, stems, form, at, synonym == 0)
                 && best.is_none_or(|(_, longest)| end > longest)
             {
                 best = Some((index, end));
@@ -74,13 +77,16 @@ fn named(tokens: &[Token<'_>], stems: &[String], knowledge: &Knowledge<'_>, at: 
     best
 }
 
-fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize) -> Option<usize> {
+fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize, own: bool) -> Option<usize> {
     let mut end = at;
     for (index, word) in form.iter().enumerate() {
         if index > 0 && tokens.get(end).is_some_and(|token| token.is("-")) {
             end += 1;
         }
-        if tokens.get(end)?.kind == Kind::Quote || stems.get(end)? != word {
+        let stem = stems.get(end)?;
+        // "Spoils" for "spoiler".
+        let derived = own && stem.len() >= 5 && word.starts_with(stem.as_str()) && word.len() <= stem.len() + 2;
+        if tokens.get(end)?.kind == Kind::Quote || stem != word && !derived {
             return None;
         }
         end += 1;
@@ -91,6 +97,15 @@ fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize
 fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     let before = &tokens[at.saturating_sub(2)..at];
     let negates = |token: &Token<'_>| token.among(&["not", "non", "isn't", "aren't", "without", "no"]);
+    // "Do not contain a spoiler".
+    let verb = (at.saturating_sub(4)..at).rev().find(|index| {
+        !tokens[*index].among(&[
+            "contain", "contains", "give", "have", "hold", "include", "mention", "reveal", "any", "a", "the",
+        ])
+    });
+    if verb.is_some_and(|verb| verb + 1 < at && negates(&tokens[verb])) {
+        return true;
+    }
     match before {
         [.., last] if negates(last) => true,
         [free, of] if free.is("free") && of.is("of") => true,
@@ -140,7 +155,7 @@ fn referred(
 }
 
 /// Words that make "certain" and "uncertain" a matter of the lead.
-pub(super) const LEAD_WORDS: [&str; 17] = [
+pub(super) const LEAD_WORDS: [&str; 16] = [
     "lead",
     "leads",
     "leading",
@@ -156,17 +171,24 @@ pub(super) const LEAD_WORDS: [&str; 17] = [
     "intervals",
     "winner",
     "ahead",
-    "which",
     "outcome",
 ];
+
+pub(super) fn is_lead_word(tokens: &[Token<'_>], at: usize) -> bool {
+    let which = tokens[at].is("which")
+        && tokens
+            .get(at + 1)
+            .is_some_and(|next| next.among(&["class", "side", "of", "group", "one", "view"]));
+    which || tokens[at].among(&LEAD_WORDS)
+}
 
 /// What is measured, word by word.
 pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Label<Measured>> {
     let mut labels = Vec::new();
     let mut about_lead = false;
     for (at, token) in tokens.iter().enumerate() {
-        about_lead |= token.among(&LEAD_WORDS);
         let next = tokens.get(at + 1);
+        about_lead |= is_lead_word(tokens, at);
         let topics: &[Topic] = match token.lower.as_str() {
             "confidence" if next.is_some_and(|next| next.among(&["interval", "intervals", "level"])) => &[],
             "confidence" if at > 0 && tokens[at - 1].among(&["%", "percent", "cent"]) => &[Topic::Interval],

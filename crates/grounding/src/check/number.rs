@@ -29,6 +29,8 @@ pub(super) enum Form {
     Fraction,
     /// "twice", "1.2 times".
     Times,
+    /// The 100 of "for every 100".
+    Base,
     /// "90th percentile".
     Percentile,
     /// The 95 of "95% interval".
@@ -45,23 +47,45 @@ pub(super) enum Spoken {
     Words,
     /// "two classes".
     Classes,
+    /// Something that the sheet does not count.
+    Foreign,
 }
 
-/// All figures of a sentence. `items` are the nouns of what the corpus is made of.
-pub(super) fn figures(tokens: &[Token<'_>], items: &dyn Fn(&str) -> bool) -> Vec<Figure> {
+/// What the sheet knows of a noun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noun {
+    /// What the corpus is made of.
+    Item,
+    /// A class, or a word of a fact's name.
+    Known,
+    Unknown,
+}
+
+/// All figures of a sentence.
+pub(super) fn figures(tokens: &[Token<'_>], nouns: &dyn Fn(&str) -> Noun) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let Some(mut figure) = figure_at(tokens, at) else {
+        let Some(mut figure) = figure_at(tokens, at, nouns) else {
             at += 1;
             continue;
         };
-        attach_unit(tokens, &mut figure, items);
+        attach_unit(tokens, &mut figure, nouns);
+        for_every(tokens, &mut figure);
         figure.hedge = hedge(tokens, &figure.tokens);
         at = figure.tokens.end.max(at + 1);
         figures.push(figure);
     }
     for index in 1..figures.len() {
+        let between = &tokens[figures[index - 1].tokens.end..figures[index].tokens.start];
+        let unit = figures[index].unit;
+        if figures[index - 1].unit == Spoken::Bare
+            && matches!(unit, Spoken::Percent | Spoken::Words)
+            && matches!(between, [word] if word.among(&["to", "against", "and", "or", "versus", "-", "–"]))
+            && figures[index].form != Form::Level
+        {
+            figures[index - 1].unit = unit;
+        }
         let (first, second) = (&figures[index - 1], &figures[index]);
         if is_range(tokens, first, second) {
             let unit = second.unit;
@@ -84,7 +108,7 @@ fn is_range(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
     joined && first.value < second.value && (first.unit == Spoken::Bare || first.unit == second.unit)
 }
 
-fn figure_at(tokens: &[Token<'_>], at: usize) -> Option<Figure> {
+fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> Option<Figure> {
     let figure = |end: usize, value: f64, decimals: usize, form: Form| Figure {
         tokens: at..end,
         value,
@@ -98,7 +122,7 @@ fn figure_at(tokens: &[Token<'_>], at: usize) -> Option<Figure> {
         hedge: Hedge::None,
         starts_range: false,
     };
-    if let Some((end, percent)) = fraction(tokens, at) {
+    if let Some((end, percent)) = fraction(tokens, at, nouns) {
         return Some(figure(end, percent, 0, Form::Fraction));
     }
     let token = tokens.get(at)?;
@@ -276,7 +300,7 @@ fn compound(tokens: &[Token<'_>], at: usize, start: f64) -> Option<(usize, f64, 
 }
 
 /// A part of a whole in words, in percent: "half", "two thirds", "nine in ten", "3/4".
-fn fraction(tokens: &[Token<'_>], at: usize) -> Option<(usize, f64)> {
+fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> Option<(usize, f64)> {
     let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
     let before = at.checked_sub(1).map_or("", word);
     match word(at) {
@@ -314,15 +338,21 @@ fn fraction(tokens: &[Token<'_>], at: usize) -> Option<(usize, f64)> {
     if article {
         return None;
     }
+    // "One review in ten".
+    let noun = usize::from(nouns(word(at + 1)) == Noun::Item);
+    let at = at + noun;
     let joint = match (word(at + 1), word(at + 2)) {
         ("in", "every") | ("out", "of") | ("of", "every") => 2,
         ("in", _) | ("/", _) => 1,
         _ => return None,
     };
-    let whole = small(at + 1 + joint)?;
-    let customary = whole <= 12.0 || whole == 20.0 || whole == 100.0;
-    let unit_follows = matches!(word(at + 2 + joint), "%" | "percent" | "per" | "." if word(at + 2 + joint) != ".");
-    (part < whole && part >= 1.0 && customary && !unit_follows).then(|| (at + 2 + joint, part / whole * 100.0))
+    let (end, whole) = match tokens.get(at + 1 + joint)?.kind {
+        Kind::Word => spelled(tokens, at + 1 + joint).map(|(end, value, _)| (end, value))?,
+        _ => (at + 2 + joint, small(at + 1 + joint)?),
+    };
+    let customary = noun > 0 || whole <= 12.0 || whole == 20.0 || whole == 25.0 || whole == 100.0;
+    let unit_follows = matches!(word(end), "%" | "percent" | "per");
+    (part < whole && part >= 1.0 && customary && !unit_follows).then(|| (end, part / whole * 100.0))
 }
 
 fn denominator(word: &str) -> Option<f64> {
@@ -350,7 +380,7 @@ const STOPPERS: [&str; 30] = [
     "from", "that", "which", "versus", "as", "the", "a", "an", "but", "while", "whereas", "run", "per", "under",
 ];
 
-fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, items: &dyn Fn(&str) -> bool) {
+fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -> Noun) {
     let end = figure.tokens.end;
     let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
     let hyphen = usize::from(word(end) == "-");
@@ -375,7 +405,9 @@ fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, items: &dyn Fn(&str) -
         let after = figure.tokens.end;
         // "95% interval", "95% confidence interval", "95% Wilson interval", "with 95% confidence".
         let interval = (after..after + 3).find(|at| word(*at).starts_with("interval"));
-        let bands = interval.is_some_and(|interval| !(after..interval).any(|at| matches!(word(at), "," | "of" | "(")));
+        let bands = interval.is_some_and(|interval| {
+            (after..interval).all(|at| matches!(word(at), "confidence" | "credible" | "wilson" | "score" | "-"))
+        });
         if bands || matches!(word(after), "confidence" | "certainty" | "level" | "credible") {
             figure.form = Form::Level;
         }
@@ -388,14 +420,61 @@ fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, items: &dyn Fn(&str) -
             let noun = token.lower.as_str();
             if matches!(noun, "words" | "word") {
                 figure.unit = Spoken::Words;
-            } else if items(noun) {
+            } else if nouns(noun) == Noun::Item {
                 figure.unit = Spoken::Items;
             } else if matches!(noun, "classes" | "categories" | "labels" | "sides" | "camps" | "groups") {
                 figure.unit = Spoken::Classes;
             } else {
                 continue;
             }
-            break;
+            return;
+        }
+        if hyphen == 0 && tokens.get(end).is_some_and(|next| is_foreign(next, nouns)) {
+            figure.unit = Spoken::Foreign;
         }
     }
+}
+
+/// A plural that the sheet does not know: "4 seasons".
+fn is_foreign(noun: &Token<'_>, nouns: &dyn Fn(&str) -> Noun) -> bool {
+    const NOT_NOUNS: [&str; 41] = [
+        "is", "was", "has", "does", "runs", "leads", "stands", "makes", "remains", "belongs", "goes", "versus", "as",
+        "plus", "less", "thus", "its", "his", "perhaps", "contains", "needs", "covers", "sits", "lies", "rests",
+        "falls", "reads", "shows", "ones", "others", "points", "always", "across", "this", "us", "vs", "counts",
+        "amounts", "means", "leaves", "cases",
+    ];
+    noun.kind == Kind::Word
+        && noun.lower.len() > 3
+        && noun.lower.ends_with('s')
+        && !noun.lower.ends_with("ss")
+        && !noun.among(&NOT_NOUNS)
+        && nouns(&noun.lower) == Noun::Unknown
+}
+
+/// "Twelve of these for every one of those", "for every 100 of these there are 118 of those".
+fn for_every(tokens: &[Token<'_>], figure: &mut Figure) {
+    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
+    let every = |at: usize| word(at) == "for" && matches!(word(at + 1), "every" | "each");
+    let after = (figure.tokens.end..figure.tokens.end + 5).find(|at| every(*at));
+    let before = (figure.tokens.start.saturating_sub(10)..figure.tokens.start).find(|at| every(*at));
+    let counted =
+        matches!(figure.form, Form::Digits | Form::Words) && matches!(figure.unit, Spoken::Items | Spoken::Bare);
+    let Some(at) = after.or(before).filter(|_| counted) else {
+        return;
+    };
+    let base = tokens.get(at + 2).and_then(|token| match token.kind {
+        Kind::Number => parse(token.text).map(|(value, _)| value),
+        Kind::Word => simple(&token.lower),
+        Kind::Sign | Kind::Quote => None,
+    });
+    let base = base.filter(|base| *base > 0.0).unwrap_or(1.0);
+    if figure.tokens.start == at + 2 {
+        // The base itself.
+        figure.form = Form::Base;
+        return;
+    }
+    figure.decimals = if base >= 100.0 { 2 } else { usize::from(base >= 10.0) };
+    figure.value = (figure.value / base).max(base / figure.value.max(f64::MIN_POSITIVE));
+    figure.form = Form::Times;
+    figure.unit = Spoken::Bare;
 }

@@ -88,6 +88,9 @@ impl Ranking<'_, '_> {
             None => self
                 .of_statistics(&rank)
                 .or_else(|| self.of_classes(&rank, self.dimension())),
+            Some(Dimension::Length) => self
+                .of_statistics(&rank)
+                .or_else(|| self.of_classes(&rank, Dimension::Length)),
             Some(dimension) => self.of_classes(&rank, dimension),
         };
         Some((range, verdict?))

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::check::Verdict;
 use crate::check::knowledge::{About, Stat, Topic};
-use crate::check::labels::LEAD_WORDS;
+use crate::check::labels::is_lead_word;
 use crate::sheet::Unit;
 
 use super::{Dimension, Ranking};
@@ -38,7 +38,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
         tokens.into_iter().any(|(at, token)| {
             own(at)
                 && at != ranking.at
-                && (token.among(&LEAD_WORDS)
+                && (is_lead_word(ranking.reading.tokens, at)
                     || token.among(&[
                         "leader",
                         "imbalance",
@@ -90,10 +90,23 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
             true
         }
         "doubt" if about_lead() => {
-            let no = matches!(ranking.before(1), "no" | "beyond" | "without")
-                || matches!(ranking.before(2), "no" | "beyond" | "without");
+            let no = (1..=4).any(|back| matches!(ranking.before(back), "no" | "beyond" | "without" | "little"));
             return Some((no != ranking.reading.has_word(&["not"]), 1));
         }
+        "error" if ranking.before(1) == "of" && ranking.before(2) == "margin" => {
+            let within = (3..=5).any(|back| matches!(ranking.before(back), "within" | "inside"));
+            let beyond = (3..=6).any(|back| {
+                matches!(
+                    ranking.before(back),
+                    "beyond" | "outside" | "exceeds" | "exceed" | "above" | "than"
+                )
+            });
+            if within == beyond {
+                return None;
+            }
+            return Some((beyond != (4..=6).any(|back| ranking.before(back) == "not"), 1));
+        }
+        "noise" | "toss" if about_lead() => false,
         "uncertain" | "inconclusive" | "insignificant" | "tentative" | "undecided" | "unclear" | "unsettled"
         | "unproven" | "provisional"
             if about_lead() && !is_of_reviews(ranking) =>
@@ -135,6 +148,11 @@ fn is_of_reviews(ranking: &Ranking<'_, '_>) -> bool {
             .figures
             .iter()
             .any(|figure| figure.tokens.end == ranking.at && !matches!(ranking.before(1), "points"))
+        || ranking.reading.figures.iter().any(|figure| {
+            figure.unit == crate::check::number::Spoken::Items
+                && figure.tokens.start < ranking.at
+                && matches!(ranking.before(1), "are" | "were" | "is" | "remain" | "stay" | "as")
+        })
         || ranking.reading.has_word(&["classifier", "model"])
             && !ranking.reading.has_word(&["lead", "majority", "margin", "difference"])
 }
