@@ -14,8 +14,23 @@ impl Distances {
     pub(super) fn new(tokens: &[Token<'_>]) -> Self {
         let mut before = vec![0];
         let mut sum = 0;
-        for token in tokens {
+        let mut transparent = 0;
+        for (at, token) in tokens.iter().enumerate() {
+            if token.is("(") && at >= transparent {
+                // "46 (2.5%) are uncertain": short brackets are as good as not there.
+                let inside = tokens.iter().skip(at).take(7);
+                let plain = inside
+                    .clone()
+                    .take_while(|token| !token.is(")"))
+                    .all(|token| !token.among(&["and", "for", "on"]));
+                transparent = inside
+                    .clone()
+                    .position(|token| token.is(")"))
+                    .filter(|_| plain)
+                    .map_or(at, |end| at + end + 1);
+            }
             sum += match token.lower.as_str() {
+                _ if at < transparent => 0,
                 "," | ")" | ":" | "and" | "than" => 4,
                 "(" => 0,
                 _ if token.kind == Kind::Sign => 0,

@@ -221,7 +221,7 @@ impl<'t> Reading<'t> {
         let kinds = group.iter().all(|index| {
             let (own, other) = (kind(&self.figures[*index]), kind(figure));
             let counts = |kind: Kind| matches!(kind, Kind::Words | Kind::Count | Kind::Items);
-            own != other && other != Kind::Times && !(counts(own) && counts(other))
+            own != other && own != Kind::Times && other != Kind::Times && !(counts(own) && counts(other))
         });
         let near = between.len() <= 7
             && self.tokens[between].iter().all(|token| {
