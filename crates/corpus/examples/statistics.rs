@@ -56,10 +56,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begin = Instant::now();
     let file = serde_json::to_vec(&statistics)?;
     let (writing, begin) = (begin.elapsed(), Instant::now());
-    eprintln!(
-        "LOWEST {:?}",
-        serde_json::to_value(&statistics)?.pointer("/words/lowest")
-    );
     let read: Statistics = serde_json::from_slice(&file)?;
     let (reading, begin) = (begin.elapsed(), Instant::now());
     statistics.merge(read)?;

@@ -275,7 +275,7 @@ impl Statistics {
         let class = &self.classes[index];
         let texts = class.lengths.texts;
         let exemplars = class.candidates.choose(EXEMPLARS, telling, |candidate, sentence| {
-            sentence.worth_of(index, telling) * as_f64(candidate.confidence) * CONFIDENCE_UNIT
+            sentence.worth_of(index, telling) + as_f64(candidate.confidence) * CONFIDENCE_UNIT
         });
         ClassSummary {
             label: self.labels[index].clone(),

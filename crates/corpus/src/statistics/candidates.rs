@@ -13,8 +13,10 @@ use super::distinctive::{Distinctive, Telling};
 use super::sentences::{Quotable, quotable};
 use super::tokens;
 
-/// What likeness to a sentence already chosen costs, if it were the same, as a share of the best sentence's worth.
-const LIKENESS_COST: f64 = 1.0;
+// In what follows, the worth of the class' most distinctive word is 1.
+
+/// What likeness to a sentence already chosen costs, if it were the same.
+const LIKENESS_COST: f64 = 1.5;
 /// Lengths that read best, in words, and what the others cost.
 const WORDS_PREFERRED: std::ops::RangeInclusive<usize> = 8..=22;
 const LENGTH_COST: f64 = 0.5;
@@ -114,8 +116,7 @@ impl Candidates {
                 likeness: 0.0,
             })
             .collect();
-        let most = open.iter().map(|open| open.worth).fold(f64::MIN_POSITIVE, f64::max);
-        let value = |open: &Choice<'_>| open.worth / most - LIKENESS_COST * open.likeness;
+        let value = |open: &Choice<'_>| open.worth - LIKENESS_COST * open.likeness;
         let mut chosen = Vec::new();
         while chosen.len() < count {
             // The first of equals: the order of the candidates.
