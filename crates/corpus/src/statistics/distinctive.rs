@@ -34,9 +34,9 @@ const FUNCTION_WORDS: &[&str] = &[
     "too", "up", "us", "very", "was", "way", "we", "were", "what", "when", "where", "which", "while", "who", "why",
     "will", "with", "would", "you", "your",
 ];
-/// Leftovers of markup and addresses.
-const NO_WORDS: [&str; 10] = [
-    "amp", "br", "com", "href", "html", "http", "https", "nbsp", "quot", "www",
+/// Leftovers of markup, addresses and tokenizers.
+const NO_WORDS: [&str; 11] = [
+    "amp", "br", "com", "href", "html", "http", "https", "n't", "nbsp", "quot", "www",
 ];
 
 /// What the words of a corpus tell.
