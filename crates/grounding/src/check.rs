@@ -13,6 +13,7 @@ mod labels;
 mod number;
 mod quotation;
 mod ranking;
+mod tail;
 mod token;
 
 use std::ops::Range;
@@ -243,7 +244,7 @@ fn read<'t>(tokens: &'t [Token<'t>], knowledge: &Knowledge<'_>, before: Option<&
     let titled = titled(tokens, &knowledge.sheet.title);
     figures.retain(|figure| !titled.iter().any(|title| title.contains(&figure.tokens.start)));
     let (segment, against) = clause::segments(tokens, &classes);
-    Reading {
+    let mut reading = Reading {
         tokens,
         figures,
         topics: labels::topics(tokens, knowledge),
@@ -253,7 +254,17 @@ fn read<'t>(tokens: &'t [Token<'t>], knowledge: &Knowledge<'_>, before: Option<&
         against,
         before: classes_before,
         topics_before: topics_before.unwrap_or_default(),
+    };
+    for index in 0..reading.figures.len() {
+        if let Some(tail) = tail::named(&reading, index, knowledge) {
+            reading.stats.push(labels::Label {
+                tokens: reading.figures[index].tokens.clone(),
+                what: vec![tail.stat],
+            });
+        }
     }
+    reading.stats.sort_by_key(|label| label.tokens.start);
+    reading
 }
 
 /// Where the corpus is called by its title.

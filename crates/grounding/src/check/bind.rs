@@ -59,7 +59,14 @@ impl Reading<'_> {
         }
         let taken = |label: usize, but: usize| {
             let same = |index: usize| aligned[index].is_some_and(|other| labels[other].what == labels[label].what);
-            (0..groups.len()).any(|index| index != but && same(index))
+            let sort = |index: usize| {
+                groups[index]
+                    .iter()
+                    .map(|figure| kind(&self.figures[*figure]))
+                    .collect::<Vec<_>>()
+            };
+            (0..groups.len())
+                .any(|index| index != but && same(index) && sort(index).iter().any(|own| sort(but).contains(own)))
         };
         for (position, (group, label)) in groups.iter().zip(&aligned).enumerate() {
             let label = *label;
@@ -68,7 +75,8 @@ impl Reading<'_> {
             for &index in group {
                 let context = &mut contexts[index];
                 let whole_subject = self.whole_subject(segment, &self.figures[index], &labels, knowledge);
-                context.whole_near |= whole_subject || spare && all.len() > 1;
+                context.whole_near |= whole_subject;
+                context.whole |= spare && all.len() > 1;
                 (context.classes, context.hold) = match label {
                     _ if partner[position] => (vec![other_than(all[0], knowledge)], Hold::Strict),
                     Some(label) => (vec![labels[label].what], Hold::Strict),

@@ -6,7 +6,10 @@ use super::Verdict;
 use super::clause::{Context, Hold, Reading};
 use super::hedge::{self, Hedge};
 use super::knowledge::{About, Knowledge, Known, Named, Origin, Stat, Topic};
+use super::labels::Measured;
 use super::number::{Figure, Form, Spoken};
+use super::tail;
+use super::token::is_one_of;
 
 /// One figure in its sentence.
 pub(super) struct Asked<'r, 't> {
@@ -25,8 +28,8 @@ pub(super) fn judge(asked: &Asked<'_, '_>) -> Option<Verdict> {
     if let Some(named) = asked.name() {
         return Some(named);
     }
-    if let Some(tail) = asked.tail() {
-        return Some(tail);
+    if let Some(tail) = tail::named(asked.reading, asked.index, asked.knowledge) {
+        return Some(tail::judge(figure, &tail));
     }
     if let Some(mark) = asked.half_mark() {
         return Some(mark);
@@ -127,71 +130,6 @@ impl Asked<'_, '_> {
         Some(Verdict::Unsupported { fact: None, reason })
     }
 
-    /// "One in ten is longer than 447 words", "half of them run to 174 words or fewer": a percentile by another name.
-    fn tail(&self) -> Option<Verdict> {
-        let figure = self.figure();
-        let (percentile, stat) = self.percentile_named()?;
-        let start = figure.tokens.end;
-        let end = (start + 14).min(self.reading.tokens.len());
-        let mut longer = None;
-        for at in start..end {
-            let negated = matches!(self.text(at.wrapping_sub(1)), "no" | "not");
-            let says = match self.text(at) {
-                "longer" | "exceed" | "exceeds" | "exceeding" | "beyond" | "over" | "above" | "more" | "least"
-                | "surpass" => true,
-                "shorter" | "most" | "under" | "below" | "fewer" | "less" | "within" | "up" | "stay" | "stays" => false,
-                _ => continue,
-            };
-            longer = Some(says != negated);
-            break;
-        }
-        let longer = longer?;
-        if stat == Stat::Median || longer == (figure.value < 50.0) {
-            return Some(Verdict::Supported {
-                fact: percentile.title.clone(),
-            });
-        }
-        let (share, side) = (figure.value, if longer { "longer" } else { "shorter" });
-        Some(Verdict::Unsupported {
-            fact: Some(percentile.title.clone()),
-            reason: format!(
-                "the sheet says {} for the {}: it is not {share:.0}% that are {side}",
-                percentile.shown(),
-                percentile.title
-            ),
-        })
-    }
-
-    fn percentile_named(&self) -> Option<(&Known, Stat)> {
-        let figure = self.figure();
-        let words = |other: &Figure| {
-            matches!(other.unit, Spoken::Words | Spoken::Bare) && other.decimals == 0 && other.form != Form::Fraction
-        };
-        let after = self.reading.figures.get(self.index + 1).filter(|other| words(other))?;
-        let near = after.tokens.start - figure.tokens.end <= 14;
-        if figure.unit != Spoken::Percent || figure.hedge != Hedge::None && figure.hedge != Hedge::About || !near {
-            return None;
-        }
-        let is = |value: f64| (figure.value - value).abs() < 1e-9;
-        let of = |stat: Stat| {
-            self.knowledge
-                .given(Topic::Length, stat, About::Whole, Unit::Words)
-                .map(|known| (known, stat))
-        };
-        let named = self
-            .knowledge
-            .names
-            .iter()
-            .find(|(_, named)| *named == Named::Percentile);
-        if is(50.0) {
-            return of(Stat::Median);
-        }
-        let (value, _) = named?;
-        (is(*value) || is(100.0 - *value))
-            .then(|| of(Stat::Percentile))
-            .flatten()
-    }
-
     /// Whether an interval leaves one half open: "the interval includes 50%".
     fn half_mark(&self) -> Option<Verdict> {
         let figure = self.figure();
@@ -270,6 +208,29 @@ impl Asked<'_, '_> {
     }
 
     fn fits(&self, figure: &Figure, known: &Known) -> bool {
+        let lead = |measured: &Measured| measured.topics.contains(&Topic::Lead);
+        let led = || {
+            let start = figure.tokens.start;
+            let before = &self.reading.tokens[start.saturating_sub(5)..start];
+            before.iter().any(|token| {
+                token.among(&[
+                    "lead",
+                    "leads",
+                    "margin",
+                    "gap",
+                    "difference",
+                    "by",
+                    "ahead",
+                    "advantage",
+                    "minus",
+                    "±",
+                ])
+            })
+        };
+        let of_lead = self.context.measured.as_ref().is_some_and(lead);
+        if known.unit == Unit::PercentagePoints && figure.unit != Spoken::Points && !of_lead && !led() {
+            return false;
+        }
         let Some(value) = in_unit(figure, known) else {
             return false;
         };
@@ -406,8 +367,21 @@ impl Asked<'_, '_> {
             }
         }
         let stats = &context.stats;
-        if !stats.is_empty() && known.stat != Stat::None && !stats.contains(&known.stat) {
+        let counted = known.unit == Unit::Items && self.figure().unit == Spoken::Items;
+        let derived = matches!(known.kind, Origin::Difference | Origin::Ratio);
+        let own = known.stat != Stat::None || !(counted || derived);
+        if !stats.is_empty() && own && !stats.contains(&known.stat) {
             return false;
+        }
+        // A class' share between two figures is its interval, the lower end first.
+        if self.in_range() {
+            let first = self.figure().starts_range;
+            let percent = self.figure().unit == Spoken::Percent && context.hold == Hold::Strict;
+            let turned = known.kind == if first { Origin::High } else { Origin::Low };
+            let share = matches!(known.topic, Topic::Frequency | Topic::Confident | Topic::Uncertain);
+            if turned || percent && share && known.unit == Unit::Percent {
+                return false;
+            }
         }
         self.cued(known)
     }
@@ -432,7 +406,7 @@ impl Asked<'_, '_> {
         let reading = self.reading;
         let topic = |topic: Topic| {
             reading.topics.iter().any(|label| label.what.topics.contains(&topic))
-                || reading.topics_before.contains(&topic)
+                || reading.topics.is_empty() && reading.topics_before.contains(&topic)
         };
         let stat = |stat: Stat| reading.stats.iter().any(|label| label.what.contains(&stat));
         match known.kind {
@@ -472,13 +446,27 @@ impl Asked<'_, '_> {
             (Topic::Interval, _) => {
                 topic(Topic::Interval) || self.in_range() || reading.has_word(&["low", "lower", "high", "upper"])
             }
-            (Topic::Confident | Topic::Uncertain | Topic::Vocabulary, _) => topic(known.topic),
+            (Topic::Confident | Topic::Uncertain | Topic::Vocabulary | Topic::Ratio, _) => topic(known.topic),
             (Topic::Lead, _) => self.compares() || reading.has_word(&["lead", "margin", "points"]),
+            (Topic::Length, _) if self.figure().unit == Spoken::Bare && !self.speaks_of_length() => false,
             (Topic::Classes, _) => self.figure().unit == Spoken::Classes,
             (Topic::Length, Stat::Median) => stat(Stat::Median) || self.half_before(),
             (Topic::Length, Stat::Percentile) => stat(Stat::Percentile) || self.tail_before(),
             _ => true,
         }
+    }
+
+    fn speaks_of_length(&self) -> bool {
+        let words = ["words", "word", "run", "runs"];
+        let topics = if self.reading.topics.is_empty() {
+            self.reading.topics_before.as_slice()
+        } else {
+            &[]
+        };
+        let own = self.reading.topics.iter().flat_map(|label| &label.what.topics);
+        !self.reading.stats.is_empty()
+            || self.reading.has_word(&words)
+            || own.chain(topics).any(|topic| *topic == Topic::Length)
     }
 
     fn in_range(&self) -> bool {
@@ -508,58 +496,25 @@ impl Asked<'_, '_> {
             .any(|figure| tail(figure) || figure.form == Form::Percentile)
     }
 
-    /// Whether the sentence compares; the "more" of "more than half" does not.
+    /// Whether the words around the figure compare; the "more" of "more than half" does not.
     fn compares(&self) -> bool {
-        const COMPARING: [&str; 41] = [
-            "more",
-            "fewer",
-            "less",
-            "longer",
-            "shorter",
-            "higher",
-            "lower",
-            "larger",
-            "smaller",
-            "greater",
-            "difference",
-            "gap",
-            "lead",
-            "leads",
-            "leading",
-            "margin",
-            "ahead",
-            "apart",
-            "separate",
-            "separates",
-            "separating",
-            "advantage",
-            "exceed",
-            "exceeds",
-            "outnumber",
-            "outnumbers",
-            "further",
-            "behind",
-            "trail",
-            "trails",
-            "differ",
-            "differs",
-            "above",
-            "below",
-            "edge",
-            "spread",
-            "over",
-            "extra",
-            "surplus",
-            "exceeding",
-            "points",
-        ];
+        const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another separate \
+            separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails behind spread \
+            further longer shorter higher lower larger smaller";
+        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead difference gap \
+            separate separates separating further behind extra surplus lead margin above below points advantage";
         let figure = self.figure();
-        let hedged = match figure.hedge {
-            Hedge::None => figure.tokens.start..figure.tokens.start,
-            _ => figure.tokens.start.saturating_sub(3)..figure.tokens.start,
+        let tokens = self.reading.tokens;
+        let start = figure.tokens.start;
+        let before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
+            start
+        } else {
+            start.saturating_sub(2)
         };
-        let mut tokens = self.reading.tokens.iter().enumerate();
-        figure.form == Form::Times || tokens.any(|(at, token)| !hedged.contains(&at) && token.among(&COMPARING))
+        let after = figure.tokens.end..(figure.tokens.end + 6).min(tokens.len());
+        figure.form == Form::Times
+            || before.into_iter().any(|at| is_one_of(&tokens[at].lower, BEFORE))
+            || after.into_iter().any(|at| is_one_of(&tokens[at].lower, AFTER))
     }
 
     /// The figure as the text writes it.
@@ -640,8 +595,7 @@ fn in_unit(figure: &Figure, known: &Known) -> Option<(f64, usize)> {
         _ if times => known.kind == Origin::Ratio && known.unit == Unit::None,
         _ if known.kind == Origin::Ratio && known.unit == Unit::None => false,
         _ if figure.unit == Spoken::Foreign => matches!(known.topic, Topic::Other(_)) && known.unit != Unit::Words,
-        Unit::Percent if figure.unit == Spoken::Bare => figure.decimals > 0,
-        Unit::Percent => matches!(figure.unit, Spoken::Percent | Spoken::Bare),
+        Unit::Percent => figure.unit == Spoken::Percent,
         Unit::PercentagePoints => {
             figure.unit == Spoken::Points
                 || figure.form != Form::Fraction && matches!(figure.unit, Spoken::Percent | Spoken::Bare)

@@ -96,7 +96,50 @@ pub(super) fn figures(tokens: &[Token<'_>], nouns: &dyn Fn(&str) -> Noun) -> Vec
             }
         }
     }
+    for index in 1..figures.len() {
+        let between = &tokens[figures[index - 1].tokens.end..figures[index].tokens.start];
+        let twice =
+            matches!(between, [word] if word.is("(")) || matches!(between, [comma, or] if comma.is(",") && or.is("or"));
+        let (one, other) = (figures[index - 1].unit, figures[index].unit);
+        // "119 (54.1%)", "54.1% (119)": a count and its share.
+        for (own, share) in [(index - 1, other), (index, one)] {
+            let figure = &mut figures[own];
+            if twice && share == Spoken::Percent && figure.unit == Spoken::Bare && figure.decimals == 0 {
+                figure.unit = Spoken::Items;
+            }
+        }
+        if is_elliptic(tokens, &figures[index - 1], &figures[index]) {
+            figures[index].unit = Spoken::Words;
+        }
+    }
     figures
+}
+
+/// "142 words and spoiler ones 318": the second figure counts words too.
+fn is_elliptic(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
+    let bare = second.unit == Spoken::Bare && second.decimals == 0 && second.form == Form::Digits;
+    let between = &tokens[first.tokens.end..second.tokens.start];
+    let ends = tokens.get(second.tokens.end).is_none_or(|next| {
+        next.kind == Kind::Sign && !next.is("(") || next.among(&["and", "for", "on", "in", "against"])
+    });
+    let apart = |token: &Token<'_>| {
+        token.among(&[
+            ";",
+            "(",
+            ")",
+            "which",
+            "who",
+            "are",
+            "were",
+            "is",
+            "of",
+            "number",
+            "reviews",
+            "vocabulary",
+            "corpus",
+        ])
+    };
+    first.unit == Spoken::Words && bare && ends && !between.iter().any(apart)
 }
 
 fn is_range(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
@@ -105,7 +148,11 @@ fn is_range(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
     let before = &tokens[first.tokens.start.saturating_sub(3)..first.tokens.start];
     let joined = word.among(&["to", "-", "–", "—", "through"])
         || word.is("and") && before.iter().any(|token| token.is("between"));
-    joined && first.value < second.value && (first.unit == Spoken::Bare || first.unit == second.unit)
+    let given = before.iter().any(|token| token.among(&["from", "between"]))
+        || tokens[..first.tokens.start]
+            .iter()
+            .any(|token| token.among(&["interval", "intervals"]));
+    joined && (first.value < second.value || given) && (first.unit == Spoken::Bare || first.unit == second.unit)
 }
 
 fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> Option<Figure> {

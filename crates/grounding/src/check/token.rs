@@ -46,6 +46,11 @@ impl Token<'_> {
     }
 }
 
+/// Whether the word is in the list, whose words stand between spaces.
+pub(super) fn is_one_of(word: &str, list: &str) -> bool {
+    !word.is_empty() && list.split(' ').any(|own| own == word)
+}
+
 fn is_quotation_mark(c: char) -> bool {
     matches!(c, '"' | '“' | '”' | '„' | '«' | '»' | '\'' | '‘' | '’')
 }
