@@ -325,13 +325,13 @@ impl Document {
 }
 
 /// A histogram's bins: what each is called, and its count.
-struct Bins {
-    names: Vec<String>,
-    counts: Vec<u64>,
+pub(super) struct Bins {
+    pub(super) names: Vec<String>,
+    pub(super) counts: Vec<u64>,
 }
 
 /// From the first confidence that the most probable of the classes can have.
-fn confidence_bins(summary: &Summary) -> Bins {
+pub(super) fn confidence_bins(summary: &Summary) -> Bins {
     let bins = summary.confidence.histogram.len();
     let classes = summary.classes.len().max(1);
     let first = summary
@@ -350,7 +350,7 @@ fn confidence_bins(summary: &Summary) -> Bins {
     }
 }
 
-fn length_bins(summary: &Summary) -> Bins {
+pub(super) fn length_bins(summary: &Summary) -> Bins {
     let histogram = &summary.lengths.histogram;
     let names = histogram
         .iter()

@@ -1,12 +1,12 @@
 //! Statistics and grounding on the terminal.
 
 use console::style;
-use understudy_corpus::statistics::{CONFIDENCE_BINS, CONFIDENT, Summary, UNCERTAIN};
+use understudy_corpus::statistics::{CONFIDENT, Summary, UNCERTAIN};
 use understudy_protocol::v1::{Claim, ClaimKind};
 
 use super::{
     analyse::{Analysis, Run},
-    report::{Critique, kind_name},
+    report::{Critique, confidence_bins, kind_name, length_bins},
 };
 use crate::{
     output::{Output, duration, printable, thousands},
@@ -116,18 +116,22 @@ fn summary_lines(summary: &Summary) -> Vec<String> {
     let ratio = summary
         .type_token_ratio
         .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-    let histogram: Vec<_> = confidence.histogram.iter().skip(CONFIDENCE_BINS / 2).copied().collect();
-    let long: Vec<_> = lengths.histogram.iter().map(|(_, count)| *count).collect();
+    let (sure, long) = (confidence_bins(summary), length_bins(summary));
+    let from = sure
+        .names
+        .first()
+        .and_then(|name| name.split(' ').next())
+        .unwrap_or("0");
     vec![
         format!(
-            "confidence  0.5 {} 1   {} at least {CONFIDENT}, {} below {UNCERTAIN}",
-            sparks(&histogram),
+            "confidence  {from} {} 1   {} at least {CONFIDENT}, {} below {UNCERTAIN}",
+            sparks(&sure.counts),
             thousands(confidence.confident),
             thousands(confidence.uncertain)
         ),
         format!(
             "length      {}   median {}, 90th percentile {} words",
-            sparks(&long),
+            sparks(&long.counts),
             words(lengths.median),
             words(lengths.p90)
         ),
@@ -156,9 +160,13 @@ pub(super) fn grounding(critique: &Critique, output: &Output) -> anyhow::Result<
     } else {
         style("!").yellow().bold()
     };
-    output.line(format_args!(
-        "\n{mark} {supported} of {all} claims are supported by the fact sheet"
-    ))?;
+    if all == 0 {
+        output.line("\nThe text makes no claim that can be checked.")?;
+    } else {
+        output.line(format_args!(
+            "\n{mark} {supported} of {all} claims are supported by the fact sheet"
+        ))?;
+    }
     for claim in critique.unsupported() {
         output.line(format_args!("  {} {}", style("✗").red().bold(), complaint(claim)))?;
     }

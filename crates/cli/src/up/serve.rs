@@ -136,7 +136,7 @@ mod tests {
         assert_eq!((spec.model.as_str(), spec.version.as_str()), ("sentiment", "v1"));
         let spec: ServeSpec = "sentiment/v2=./a=b".parse().unwrap();
         assert_eq!(
-            (spec.version.as_str(), spec.source),
+            (spec.version.as_str(), spec.source.clone()),
             ("v2", Source::Local("./a=b".into()))
         );
         assert!(!spec.is_scribe());

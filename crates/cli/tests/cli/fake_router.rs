@@ -1,7 +1,9 @@
 //! A router that keeps its registry in a mutex and answers by a rule that a test can know.
 
+mod scribe;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -14,8 +16,10 @@ use understudy_protocol::{
     metadata, status,
     v1::{
         analyst_server::{Analyst, AnalystServer},
+        classify_stream_response::Result as Answered,
         models_server::{Models, ModelsServer},
         routes_server::{Routes, RoutesServer},
+        scribe_server::ScribeServer,
         *,
     },
 };
@@ -35,6 +39,18 @@ pub(crate) struct State {
     pub(crate) token: Option<String>,
     /// Gives one request too many to the first arm.
     pub(crate) skewed: bool,
+    /// How many of the next streams of Analyst break after three answers.
+    pub(crate) breaking: u32,
+    /// Texts that streams of Analyst brought, with the draw of each stream.
+    pub(crate) streams: Vec<(Option<String>, Vec<String>)>,
+    /// What the next critiques are; then they are of one sentence.
+    pub(crate) critiques: VecDeque<Vec<Result<WriteCritiqueResponse, Status>>>,
+    /// Critiques that were asked for, with the draw of each.
+    pub(crate) sheets: Vec<(Option<String>, WriteCritiqueRequest)>,
+    /// Answers that were asked for.
+    pub(crate) questions: Vec<GenerateRequest>,
+    /// Answers whose reader went away.
+    pub(crate) cancelled: u32,
 }
 
 #[derive(Clone, Default)]
@@ -81,6 +97,7 @@ impl FakeRouter {
         let server = Server::builder()
             .add_service(health)
             .add_service(AnalystServer::new(fake.clone()))
+            .add_service(ScribeServer::new(fake.clone()))
             .add_service(ModelsServer::new(fake.clone()))
             .add_service(RoutesServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
@@ -151,23 +168,7 @@ impl FakeRouter {
             Some(version) => route.arms.iter().find(|arm| arm.version == version).unwrap(),
             None => state.next_arm(&route),
         };
-        let classify = |text: &String| {
-            let positive = text.contains("good") != (arm.version == "v2" && text.contains("tricky"));
-            let class = |label: &str, probability| ClassProbability {
-                label: label.into(),
-                probability,
-            };
-            let share = if positive { 0.75 } else { 0.25 };
-            Classification {
-                label: if positive { "positive" } else { "negative" }.into(),
-                confidence: 0.75,
-                probabilities: vec![class("negative", 1.0 - share), class("positive", share)],
-                token_count: 5,
-                truncated: false,
-                version: arm.version.clone(),
-            }
-        };
-        let mut response = Response::new(make(texts.iter().map(classify).collect()));
+        let mut response = Response::new(make(texts.iter().map(|text| classify(text, &arm.version)).collect()));
         let map = response.metadata_mut();
         map.insert(metadata::VERSION, arm.version.parse().unwrap());
         map.insert(metadata::ARM, arm.name.parse().unwrap());
@@ -175,16 +176,46 @@ impl FakeRouter {
     }
 }
 
+/// What is good is positive; `tricky` turns it round for v2; a `shade` makes it less sure.
+fn classify(text: &str, version: &str) -> Classification {
+    let positive = text.contains("good") != (version == "v2" && text.contains("tricky"));
+    let class = |label: &str, probability| ClassProbability {
+        label: label.into(),
+        probability,
+    };
+    let confidence = if text.contains("shade") { 0.55 } else { 0.75 };
+    let share = if positive { confidence } else { 1.0 - confidence };
+    Classification {
+        label: if positive { "positive" } else { "negative" }.into(),
+        confidence,
+        probabilities: vec![class("negative", 1.0 - share), class("positive", share)],
+        token_count: 5,
+        truncated: text.contains("endless"),
+        version: version.to_owned(),
+    }
+}
+
+fn draw_of<T>(request: &Request<T>) -> Option<String> {
+    let draw = request.metadata().get(metadata::DRAW)?;
+    Some(draw.to_str().unwrap().to_owned())
+}
+
+pub(crate) use self::scribe::{attempt, finish, number, piece};
+
 type MetadataAnd<T> = (tonic::metadata::MetadataMap, T);
 
 impl State {
     pub(crate) fn set_route(&mut self, arms: Vec<Arm>) {
-        let summary = self.models.get_mut("sentiment").unwrap();
+        self.set_route_of("sentiment", arms);
+    }
+
+    fn set_route_of(&mut self, model: &str, arms: Vec<Arm>) {
+        let summary = self.models.get_mut(model).unwrap();
         let epoch = summary.route.as_ref().map_or(0, |route| route.epoch) + 1;
         let pinning = Pinning::Allowed.into();
         summary.route = Some(Route {
-            model: "sentiment".into(),
-            kind: Kind::Analyst.into(),
+            model: model.into(),
+            kind: summary.versions[0].kind,
             epoch,
             arms,
             pinning,
@@ -260,13 +291,56 @@ impl Analyst for FakeRouter {
         })
     }
 
-    type ClassifyStreamStream = tokio_stream::Empty<Result<ClassifyStreamResponse, Status>>;
+    type ClassifyStreamStream = tokio_stream::Iter<std::vec::IntoIter<Result<ClassifyStreamResponse, Status>>>;
 
     async fn classify_stream(
         &self,
-        _: Request<Streaming<ClassifyStreamRequest>>,
+        request: Request<Streaming<ClassifyStreamRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
-        Err(Status::unimplemented("not asked for"))
+        self.check_token(&request)?;
+        let draw = draw_of(&request);
+        let mut requests = request.into_inner();
+        let mut texts = Vec::new();
+        while let Some(request) = requests.message().await? {
+            texts.push(request.text);
+        }
+        let mut state = self.state();
+        state.streams.push((draw, texts.clone()));
+        if state.unavailable > 0 {
+            state.unavailable -= 1;
+            return Err(status::retry_later(
+                Code::Unavailable,
+                "no worker is ready",
+                Duration::from_millis(10),
+            ));
+        }
+        let route = state.models["sentiment"].route.clone().unwrap();
+        let arm = state.next_arm(&route);
+        let answer = |(index, text): (usize, &String)| {
+            let refusal = |message: &str| {
+                Answered::Refusal(Refusal {
+                    code: Code::InvalidArgument.into(),
+                    message: message.into(),
+                })
+            };
+            let result = match text.as_str() {
+                blank if blank.trim().is_empty() => refusal("text: must not be empty"),
+                long if long.chars().count() > 10_000 => refusal("text: is too long"),
+                text if text.contains("forbidden") => refusal("text: I will not read this"),
+                text => Answered::Classification(classify(text, &arm.version)),
+            };
+            Ok(ClassifyStreamResponse {
+                index: index as u64,
+                result: Some(result),
+            })
+        };
+        let mut answers: Vec<_> = texts.iter().enumerate().map(answer).collect();
+        if state.breaking > 0 {
+            state.breaking -= 1;
+            answers.truncate(3);
+            answers.push(Err(Status::unavailable("the worker went away")));
+        }
+        Ok(Response::new(tokio_stream::iter(answers)))
     }
 
     async fn get_model_info(&self, _: Request<GetModelInfoRequest>) -> Result<Response<ModelInfo>, Status> {
@@ -334,7 +408,7 @@ impl Routes for FakeRouter {
         if expected_epoch.is_some_and(|expected| expected != current) {
             return Err(Status::aborted(format!("the route has epoch {current}")));
         }
-        state.set_route(route.arms);
+        state.set_route_of(&route.model, route.arms);
         let summary = state.models.get_mut(&route.model).unwrap();
         summary.route.as_mut().unwrap().pinning = route.pinning;
         Ok(Response::new(SetRouteResponse {

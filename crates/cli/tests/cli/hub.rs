@@ -11,6 +11,7 @@ use axum::{
     routing::get,
 };
 use serde_json::json;
+use understudy_protocol::v1::Kind;
 
 use crate::{
     fake_router::FakeRouter,
@@ -193,5 +194,62 @@ async fn what_the_hub_refuses_is_explained() {
         ran.code == 1 && ran.stderr.contains("M.from_pretrained(\"owner/name\")"),
         "{ran:?}"
     );
+    assert!(asked.lock().unwrap().is_empty(), "nothing is downloaded in vain");
+}
+
+#[tokio::test]
+async fn one_gguf_of_a_repository_is_published() {
+    let ggufs = ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "big-00001-of-00002.gguf"];
+    let files = ggufs.map(|name| (name, [b"GGUF".as_slice(), name.as_bytes()].concat()));
+    let hub = Hub {
+        files: Arc::new([(".gitattributes", b"x".to_vec())].into_iter().chain(files).collect()),
+        ..Hub::default()
+    };
+    let asked = hub.asked.clone();
+    let url = hub.start().await;
+    let fake = FakeRouter::start().await;
+    let (home, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fake.state().store = format!("file://{}", store.path().display());
+    let publish = async |source: &str, version: &str, more: &[&str]| {
+        let mut command = understudy();
+        command
+            .args(["models", "publish", source, "--model", "critic", "--version", version])
+            .args(more);
+        command
+            .env("UNDERSTUDY_ROUTER", fake.url())
+            .env("HF_ENDPOINT", &url)
+            .env("HF_HOME", home.path());
+        finish(command).await
+    };
+    let ran = publish("hf:owner/name/m-Q4_K_M.gguf", "v1", &[]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["m-Q4_K_M.gguf"]);
+    let manifest = fake.state().models["critic"].versions[0].clone();
+    assert_eq!(
+        (manifest.kind(), manifest.files[0].path.as_str()),
+        (Kind::Scribe, "m-Q4_K_M.gguf")
+    );
+    assert_eq!(
+        manifest.lineage.unwrap().parent,
+        format!("hf:owner/name/m-Q4_K_M.gguf@{COMMIT}")
+    );
+    let ran = publish("hf:owner/name", "v2", &["--file", "m-Q8_0.gguf"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), ["m-Q8_0.gguf"]);
+
+    let several = publish("hf:owner/name", "v3", &["--kind", "scribe"]).await;
+    assert!(
+        several.stderr.contains("several GGUFs: choose one with --file"),
+        "{several:?}"
+    );
+    let part = publish("hf:owner/name/big-00001-of-00002.gguf", "v3", &[]).await;
+    assert!(part.stderr.contains("llama-gguf-split --merge"), "{part:?}");
+    let missing = publish("hf:owner/name/other.gguf", "v3", &[]).await;
+    assert!(
+        missing.stderr.contains("no GGUF other.gguf; it has: big-"),
+        "{missing:?}"
+    );
+    let twice = publish("hf:owner/name/m-Q8_0.gguf", "v3", &["--file", "m-Q8_0.gguf"]).await;
+    assert!(twice.stderr.contains("leave out --file"), "{twice:?}");
     assert!(asked.lock().unwrap().is_empty(), "nothing is downloaded in vain");
 }

@@ -53,7 +53,9 @@ async fn completions_name_every_subcommand() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = run("http://127.0.0.1:1", &["completions", shell]).await;
         assert_eq!(ran.code, 0, "{ran:?}");
-        for command in ["up", "models", "route", "classify", "load", "status"] {
+        for command in [
+            "up", "models", "route", "classify", "critique", "chat", "load", "status",
+        ] {
             assert!(ran.stdout.contains(command), "{shell}: {command}");
         }
     }
@@ -68,6 +70,8 @@ async fn wrong_usage_is_two_and_help_has_examples() {
         &["models", "publish"],
         &["route", "set"],
         &["classify"],
+        &["critique"],
+        &["chat"],
         &["load"],
     ] {
         let ran = run("", &[command, &["--help"]].concat()).await;

@@ -16,7 +16,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
-use understudy_protocol::v1::ResidencyState;
+use understudy_protocol::v1::{Kind, ResidencyState};
 
 use crate::{
     fake_router::{FakeRouter, worker},
@@ -49,7 +49,13 @@ fn fake_child() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut terminate = signal(SignalKind::terminate()).unwrap();
         let fake = FakeRouter::empty(flag("--listen").unwrap().parse().unwrap()).await;
-        fake.state().workers = vec![worker("analyst-1", &[("v1", ResidencyState::Ready, "")]); 2];
+        let analyst = worker("analyst-1", &[("v1", ResidencyState::Ready, "")]);
+        let mut scribe = analyst.clone();
+        let held = scribe.worker.as_mut().unwrap();
+        held.kind = Kind::Scribe.into();
+        held.versions[0].model = "critic".into();
+        fake.state().workers = vec![analyst.clone(), analyst, scribe];
+        fake.state().store = flags("FAKE_STORE").join(" ");
         event("start");
         terminate.recv().await;
         event("told");
@@ -82,7 +88,7 @@ impl Up {
             "#!/bin/sh\nFAKE_ARGUMENTS=\"$*\" exec {} --exact up::fake_child --ignored --nocapture --test-threads 1\n",
             own.display()
         );
-        for name in ["understudy-router", "understudy-analyst"] {
+        for name in ["understudy-router", "understudy-analyst", "understudy-scribe"] {
             let path = bin.join(name);
             fs::write(&path, &script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -94,6 +100,7 @@ impl Up {
         command
             .env("UNDERSTUDY_BIN", bin)
             .env("FAKE_EVENTS", folder.join("events"))
+            .env("FAKE_STORE", format!("file://{}/store", folder.display()))
             .env("FAKE_SETTINGS", settings);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -102,8 +109,13 @@ impl Up {
     /// Comes back when it is ready.
     fn start(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let command = Self::command(folder.path(), settings);
+        Self::ready(command, folder)
+    }
+
+    fn ready(mut command: Command, folder: TempDir) -> Self {
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut process = Self::command(folder.path(), settings).stderr(log).spawn().unwrap();
+        let mut process = command.stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap())
             .read_line(&mut line)
@@ -244,4 +256,39 @@ fn a_child_that_dies_at_the_start_ends_it() {
         "its log is shown: {ran:?}"
     );
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_gguf_to_serve_gets_a_scribe() {
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = folder.path().join("critic.gguf");
+    fs::write(&gguf, "GGUF").unwrap();
+    let mut command = Up::command(folder.path(), "");
+    command.arg("--serve").arg(format!("critic/v1={}", gguf.display()));
+    let up = Up::ready(command, folder);
+    let listens = |kind: &str| up.ready[kind].as_array().unwrap().len();
+    assert_eq!(
+        (listens("analysts"), listens("scribes"), listens("scribe_metrics")),
+        (2, 1, 1)
+    );
+    assert!(up.ready["scribes"][0] != up.ready["analysts"][0]);
+    let started: Vec<_> = up.events().into_iter().map(|(event, _)| event).collect();
+    assert!(started.contains(&"scribe-1 start".to_owned()), "{started:?}");
+}
+
+#[test]
+fn a_scribe_that_is_not_installed_is_missed_only_when_it_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = |more: &[&str]| -> Ran {
+        let mut command = Up::command(folder.path(), "router-fails");
+        fs::remove_file(folder.path().join("bin/understudy-scribe")).unwrap();
+        command.args(more).output().unwrap().into()
+    };
+    let ran = missing(&["--scribes", "1"]);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("there is no understudy-scribe in"),
+        "{ran:?}"
+    );
+    let ran = missing(&[]);
+    assert!(ran.stderr.contains("router exited with code 3"), "{ran:?}");
 }
