@@ -196,17 +196,19 @@ pub fn check(text: &str, sheet: &FactSheet) -> Report {
                 found.push((ClaimKind::Number, reading.figures[index].tokens.clone(), verdict));
             }
         }
-        let quotations = quotation::judge(&reading, &knowledge);
-        found.extend(
-            quotations
-                .into_iter()
-                .map(|(tokens, verdict)| (ClaimKind::Quotation, tokens, verdict)),
-        );
         let rankings = ranking::judge(&reading, &knowledge);
         found.extend(
             rankings
                 .into_iter()
                 .map(|(tokens, verdict)| (ClaimKind::Ranking, tokens, verdict)),
+        );
+        // A word that is listed as a word says nothing else.
+        let quotations = quotation::judge(&reading, &knowledge);
+        found.retain(|(_, tokens, _)| !quotations.iter().any(|(quoted, _)| quoted.contains(&tokens.start)));
+        found.extend(
+            quotations
+                .into_iter()
+                .map(|(tokens, verdict)| (ClaimKind::Quotation, tokens, verdict)),
         );
         found.sort_by_key(|(_, tokens, _)| tokens.start);
         for (kind, tokens, verdict) in found {

@@ -54,8 +54,22 @@ impl Reading<'_> {
             .collect();
         let ranges = self.ranges(&open.iter().map(|index| groups[*index].clone()).collect::<Vec<_>>());
         let mut aligned = fixed;
+        // What has its figure in brackets has no other of that sort.
+        let sorts = |index: usize| groups[index].iter().map(|figure| kind(&self.figures[*figure]));
+        let bracketed: Vec<Kind> = (0..groups.len())
+            .filter(|index| aligned[*index].is_some())
+            .flat_map(sorts)
+            .collect();
+        let again = open.iter().copied().flat_map(sorts).any(|own| bracketed.contains(&own));
+        let left: Vec<usize> = (0..labels.len())
+            .filter(|label| {
+                let has = |other: &Option<usize>| other.is_some_and(|other| labels[other].what == labels[*label].what);
+                !(again && aligned.iter().any(has))
+            })
+            .collect();
+        let marks: Vec<Mark> = left.iter().map(|label| marks[*label].clone()).collect();
         for (index, label) in open.iter().zip(align(&marks, &ranges, distances)) {
-            aligned[*index] = label;
+            aligned[*index] = label.map(|label| left[label]);
         }
         let taken = |label: usize, but: usize| {
             let same = |index: usize| aligned[index].is_some_and(|other| labels[other].what == labels[label].what);
@@ -284,14 +298,11 @@ impl Reading<'_> {
         contexts: &mut [Context],
     ) {
         let labels = self.in_segment(&self.stats, segment);
+        let counts = |index: &usize| matches!(kind(&self.figures[*index]), Kind::Count | Kind::Words);
         let members: Vec<Vec<usize>> = groups
             .iter()
-            .filter(|group| {
-                group
-                    .iter()
-                    .all(|index| matches!(kind(&self.figures[*index]), Kind::Count | Kind::Words))
-            })
-            .cloned()
+            .map(|group| group.iter().copied().filter(counts).collect::<Vec<_>>())
+            .filter(|group| !group.is_empty())
             .collect();
         let marks: Vec<Mark> = labels
             .iter()

@@ -275,10 +275,7 @@ impl Asked<'_, '_> {
                     return false;
                 }
                 match context.hold {
-                    Hold::Free => {
-                        let named = self.reading.classes.iter().any(|label| label.what == known.about);
-                        named || !self.sibling(known, About::Whole) || self.figure().unit == Spoken::Percent
-                    }
+                    Hold::Free => !self.sibling(known, About::Whole) || self.figure().unit == Spoken::Percent,
                     Hold::Weak | Hold::Strict => has(known.about),
                 }
             }
@@ -369,6 +366,9 @@ impl Asked<'_, '_> {
         let stats = &context.stats;
         let counted = known.unit == Unit::Items && self.figure().unit == Spoken::Items;
         let derived = matches!(known.kind, Origin::Difference | Origin::Ratio);
+        let start = self.figure().tokens.start;
+        let by = start > 0 && self.reading.tokens[start - 1].is("by");
+        let derived = derived && (by || self.comparative_follows(2));
         let own = known.stat != Stat::None || !(counted || derived);
         if !stats.is_empty() && own && !stats.contains(&known.stat) {
             return false;
@@ -501,20 +501,23 @@ impl Asked<'_, '_> {
         const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another separate \
             separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails behind spread \
             further longer shorter higher lower larger smaller";
-        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead difference gap \
-            separate separates separating further behind extra surplus lead margin above below points advantage";
         let figure = self.figure();
-        let tokens = self.reading.tokens;
         let start = figure.tokens.start;
-        let before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
+        let mut before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
             start
         } else {
             start.saturating_sub(2)
         };
-        let after = figure.tokens.end..(figure.tokens.end + 6).min(tokens.len());
         figure.form == Form::Times
-            || before.into_iter().any(|at| is_one_of(&tokens[at].lower, BEFORE))
-            || after.into_iter().any(|at| is_one_of(&tokens[at].lower, AFTER))
+            || before.any(|at| is_one_of(&self.reading.tokens[at].lower, BEFORE))
+            || self.comparative_follows(6)
+    }
+
+    fn comparative_follows(&self, ahead: usize) -> bool {
+        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead difference gap \
+            separate separates separating further behind extra surplus lead margin above below points advantage";
+        let end = self.figure().tokens.end;
+        (end..end + ahead).any(|at| is_one_of(self.text(at), AFTER))
     }
 
     /// The figure as the text writes it.

@@ -87,10 +87,14 @@ impl Spoken {
         match self.hedge {
             Hedge::None => false,
             Hedge::About => self.coarsely(exact),
-            Hedge::Nearly => (-0.05..0.0).contains(&relative),
-            Hedge::JustOver => relative > 0.0 && relative <= 0.07,
-            Hedge::Over | Hedge::AtLeast => relative > 0.0 && relative <= if self.is_round() { 1.0 } else { 0.05 },
-            Hedge::Under | Hedge::AtMost => relative < 0.0 && relative >= if self.is_round() { -0.5 } else { -0.05 },
+            Hedge::Nearly => (-0.05..0.0).contains(&relative) && self.within_step(exact),
+            Hedge::JustOver => relative > 0.0 && relative <= 0.07 && self.within_step(exact),
+            Hedge::Over | Hedge::AtLeast => {
+                relative > 0.0 && (self.within_step(exact) || self.is_round() && relative <= 1.0)
+            }
+            Hedge::Under | Hedge::AtMost => {
+                relative < 0.0 && (self.within_step(exact) || self.is_round() && relative >= -0.5)
+            }
         }
     }
 
@@ -131,15 +135,32 @@ impl Spoken {
         if self.decimals > 0 {
             return false;
         }
-        let mut step = 1.0;
-        while step < self.value && (self.value / (step * 10.0)).fract().abs() < 1e-9 {
-            step *= 10.0;
-        }
+        let step = self.step();
         let tens =
             step > 1.0 && (exact - self.value).abs() <= step / 2.0 && (exact - self.value).abs() <= self.value * 0.1;
         let fives =
             (self.value / (step * 5.0)).fract().abs() < 1e-9 && (exact - self.value).abs() <= self.value * 0.012;
         tens || fives
+    }
+
+    /// The place of the last digit that is not zero: 10 of 450, 10,000 of 20,000.
+    fn step(self) -> f64 {
+        let mut step = 1.0;
+        while step < self.value && (self.value / (step * 10.0)).fract().abs() < 1e-9 {
+            step *= 10.0;
+        }
+        step
+    }
+
+    /// No further off than the figure is coarse.
+    fn within_step(self, exact: f64) -> bool {
+        let step = if self.decimals > 0 {
+            power(self.decimals).recip()
+        } else {
+            self.step()
+        };
+        let fives = self.decimals == 0 && (self.value / (step * 5.0)).fract().abs() < 1e-9;
+        (exact - self.value).abs() <= if fives { step * 5.0 } else { step } + 1e-9
     }
 
     /// At most two digits that count: 200, 450, 50.

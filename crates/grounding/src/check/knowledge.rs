@@ -5,6 +5,7 @@ use crate::sheet::{Fact, FactSheet, Quotation, Unit, Value, figure};
 use super::derive;
 use super::hedge::round;
 use super::number::Noun;
+use super::quotation::normal;
 
 /// One figure that the sheet gives, or that follows from figures that it gives.
 #[derive(Debug, Clone)]
@@ -104,6 +105,10 @@ pub(super) struct Knowledge<'a> {
     pub(super) longest: Option<usize>,
     /// Keywords of the facts of other kinds, with the index of the fact.
     pub(super) others: Vec<(usize, Vec<String>)>,
+    /// The quotations, in the form that quotations are compared in.
+    pub(super) quotations: Vec<String>,
+    /// The words of the sheet's lists, with the fact's index.
+    pub(super) listed: Vec<(String, usize)>,
     /// Stems of what the corpus is made of.
     items: Vec<String>,
     /// Figures that are part of a name: the 95 of "95% interval".
@@ -139,6 +144,12 @@ impl<'a> Knowledge<'a> {
             certain: None,
             longest: None,
             others: Vec::new(),
+            quotations: sheet
+                .quotations
+                .iter()
+                .map(|quotation| normal(&quotation.text))
+                .collect(),
+            listed: Vec::new(),
             items,
             names: Vec::new(),
         };
@@ -199,7 +210,8 @@ impl<'a> Knowledge<'a> {
             None => About::Whole,
         };
         let (topic, stat) = self.classify(index, fact);
-        if let Topic::Other(index) = topic {
+        let figures = matches!(fact.value, Value::Number { .. } | Value::Range { .. });
+        if let (Topic::Other(index), true) = (topic, figures) {
             let keywords = words(&fact.name).map(|word| stem(&word));
             let keywords: Vec<_> = keywords
                 .filter(|word| !is_small(word) && !self.items.contains(word))
@@ -229,7 +241,10 @@ impl<'a> Knowledge<'a> {
                 self.known.push(known(*high, *unit, *decimals, Origin::High));
             }
             Value::Text(text) => self.learn_text(&fact.name, text),
-            Value::Words(_) => {}
+            Value::Words(words) => {
+                let listed = words.iter().map(|word| (normal(word).to_lowercase(), index));
+                self.listed.extend(listed);
+            }
         }
     }
 

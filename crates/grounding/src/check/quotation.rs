@@ -227,11 +227,11 @@ fn verdict(text: &str, speaker: Option<Speaker>, in_marks: bool, knowledge: &Kno
     let sheet = knowledge.sheet;
     let quoted = normal(text);
     let repeated = repeat(text);
-    let quotations = sheet
-        .quotations
-        .iter()
-        .filter(|quotation| in_marks && contains(&normal(&quotation.text), &quoted));
-    let of_quotations: Vec<Option<&str>> = quotations.map(|quotation| quotation.subject.as_deref()).collect();
+    let quotations = sheet.quotations.iter().zip(&knowledge.quotations);
+    let of_quotations: Vec<Option<&str>> = quotations
+        .filter(|(_, normal)| in_marks && contains(normal, &quoted))
+        .map(|(quotation, _)| quotation.subject.as_deref())
+        .collect();
     if of_quotations.iter().any(|subject| says(speaker, *subject, knowledge)) {
         return Verdict::Supported {
             fact: "quotation".to_owned(),
@@ -289,15 +289,12 @@ fn says(speaker: Option<Speaker>, subject: Option<&str>, knowledge: &Knowledge<'
 /// Facts that have the word among their words, with their subjects.
 fn subjects<'k>(word: &str, knowledge: &'k Knowledge<'_>) -> Vec<(String, Option<&'k str>)> {
     let word = normal(word).to_lowercase();
-    let mut found = Vec::new();
-    for fact in &knowledge.sheet.facts {
-        if let Value::Words(words) = &fact.value
-            && words.iter().any(|own| own.to_lowercase() == word)
-        {
-            found.push((fact.title(&knowledge.sheet.items), fact.subject.as_deref()));
-        }
-    }
-    found
+    let own = knowledge.listed.iter().filter(|(listed, _)| *listed == word);
+    own.filter_map(|(_, fact)| {
+        let fact = knowledge.sheet.facts.get(*fact)?;
+        Some((fact.title(&knowledge.sheet.items), fact.subject.as_deref()))
+    })
+    .collect()
 }
 
 /// Names of the sheet stand in quotation marks too.
@@ -313,7 +310,7 @@ fn is_name(text: &str, knowledge: &Knowledge<'_>) -> bool {
 }
 
 /// White space, typographic signs and what stands around do not matter.
-fn normal(text: &str) -> String {
+pub(super) fn normal(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

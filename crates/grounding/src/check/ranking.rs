@@ -81,8 +81,18 @@ impl Ranking<'_, '_> {
         })
     }
 
+    /// "It is possible that", "whether": not said of the corpus.
+    pub(super) fn imagined(&self) -> bool {
+        let same = |at: &usize| self.reading.segment[*at] == self.segment();
+        (0..self.at).filter(same).any(|at| {
+            self.reading.tokens[at].among(&[
+                "could", "may", "might", "would", "possible", "possibly", "perhaps", "if", "whether",
+            ])
+        })
+    }
+
     fn compared(&self) -> Option<(Range<usize>, Verdict)> {
-        let rank = words::rank(self)?;
+        let rank = words::rank(self).filter(|_| !self.imagined())?;
         let range = self.at..self.at + rank.length;
         let verdict = match rank.dimension {
             None => self

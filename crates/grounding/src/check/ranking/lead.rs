@@ -131,8 +131,15 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
         _ => return None,
     };
     let negated = ranking.negated()
-        || (1..=5).any(|back| matches!(ranking.before(back), "without" | "far" | "no" | "short" | "than"));
-    Some((positive != negated, 1))
+        || (1..=5).any(|back| {
+            matches!(
+                ranking.before(back),
+                "without" | "far" | "no" | "short" | "than" | "too"
+            )
+        });
+    // The sheet's own line: "lead is certain: no".
+    let answer = ranking.after(1) == ":" && matches!(ranking.after(2), "no" | "false");
+    Some((positive != (negated || answer), 1))
 }
 
 fn intervals(ranking: &Ranking<'_, '_>) -> bool {
@@ -204,7 +211,11 @@ fn width(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
         "wide" | "large" | "big" | "huge" | "commanding" | "overwhelming" | "vast" | "substantial" => true,
         _ => return None,
     };
-    if !of_lead {
+    let denied = (0..ranking.at).any(|at| {
+        ranking.reading.segment[at] == ranking.segment()
+            && ranking.reading.tokens[at].among(&["not", "no", "neither", "nor", "without", "never", "hardly"])
+    });
+    if !of_lead || denied || ranking.imagined() {
         return None;
     }
     let points = points(ranking)?;
