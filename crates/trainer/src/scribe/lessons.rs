@@ -91,4 +91,4 @@ impl School<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

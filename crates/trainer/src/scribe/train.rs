@@ -184,7 +184,7 @@ impl Run<'_> {
     }
 
     fn all(&mut self, stop: &Stop) -> anyhow::Result<bool> {
-        let (mut loss, mut tokens, mut seconds) = (0.0, 0, 0.0);
+        let (mut loss, mut tokens, mut seconds, mut steps) = (0.0, 0, 0.0, 0_u32);
         while self.progress() < 1.0 {
             let begin = Instant::now();
             let progress = self.progress();
@@ -192,18 +192,19 @@ impl Run<'_> {
             self.step += 1;
             let duration = begin.elapsed().as_secs_f64();
             self.seconds += duration;
-            (loss, tokens, seconds) = (loss + done.loss, tokens + done.tokens, seconds + duration);
+            (loss, tokens) = (loss + done.loss, tokens + done.tokens);
+            (seconds, steps) = (seconds + duration, steps + 1);
             if self.step.is_multiple_of(SAY_EVERY) {
                 eprintln!(
                     "step {} ({:.1}%)  loss {:.4}  {:.0} tokens/s  gradient {:.2}  {:.0} s",
                     self.step,
                     100.0 * self.progress(),
-                    loss / SAY_EVERY as f64,
+                    loss / f64::from(steps),
                     tokens as f64 / seconds,
                     done.gradient,
                     self.seconds
                 );
-                (loss, tokens, seconds) = (0.0, 0, 0.0);
+                (loss, tokens, seconds, steps) = (0.0, 0, 0.0, 0);
             }
             if self.step.is_multiple_of(self.recipe.evaluate_every) {
                 eprintln!("step {}: {}", self.step, self.examination.sit(&self.network)?);
@@ -325,3 +326,6 @@ fn load(folder: &Path) -> anyhow::Result<(RunState, HashMap<String, Tensor>)> {
         .with_context(damaged)?;
     Ok((serde_json::from_slice(&json).with_context(damaged)?, tensors))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,10 @@ use super::{Block, Matrix, Network};
 const DEVIATION: f64 = 0.05;
 const COLUMN_0: f64 = 3.0;
 /// How much smaller than usual the rest of what blocks write begins.
-const QUIET: f64 = 0.03;
+const QUIET: f64 = 0.1;
 /// Sharpness of the heads that look back, and of those that look for the same token.
-const LOOK_BACK: f64 = 8.0;
-const LOOK_UP: f64 = 5.0;
-/// How loud what stood before is, and what is said, in multiples of an embedding.
-const CARRIED: f64 = 2.5;
-const SAID: f64 = 6.0;
+const LOOK_BACK: f64 = 7.0;
+const LOOK_UP: f64 = 1.5;
 /// Rotary pairs that tell neighbours apart.
 const FAST_PAIRS: i64 = 8;
 
@@ -42,14 +39,14 @@ pub(super) fn begin(network: &Network) -> anyhow::Result<()> {
                 let _ = value.shallow_clone().f_mul_scalar_(QUIET)?;
             }
         }
-        let places = look_back(network, first)?;
-        look_up(network, second, &places)
+        let (before, written) = look_back(network, first)?;
+        look_up(network, second, &before, &written)
     })
 }
 
-/// Head 0 carries the token before to each token, head 1 the one before that. Returns where a token finds itself, the one before,
-/// and the one before that.
-fn look_back(network: &Network, block: &Block) -> anyhow::Result<[Tensor; 3]> {
+/// Head 0 carries the token before to each token, head 1 looks at the one before that. Returns what of it is carried, and where
+/// it is written.
+fn look_back(network: &Network, block: &Block) -> anyhow::Result<(Tensor, Tensor)> {
     let (head, width) = (network.shape.head_width(), network.shape.width);
     let sharpness = LOOK_BACK / COLUMN_0;
     // Heads 0 and 1 share the first key.
@@ -68,48 +65,47 @@ fn look_back(network: &Network, block: &Block) -> anyhow::Result<[Tensor; 3]> {
             }
         }
     }
-    let [itself, before, second_before] = [blind(head, width)?, blind(head, width)?, blind(head, width)?];
-    block.value.value.f_narrow(0, 0, head)?.f_copy_(&itself)?;
-    for (index, place) in [(0, &before), (1, &second_before)] {
-        let written = place.f_transpose(0, 1)?.f_mul_scalar(CARRIED * DEVIATION)?;
-        block.output.value.f_narrow(1, index * head, head)?.f_copy_(&written)?;
-    }
-    Ok([itself, before, second_before])
+    let carried = orthogonal(head, width)?;
+    let _ = carried.f_select(1, 0)?.f_zero_()?;
+    block.value.value.f_narrow(0, 0, head)?.f_copy_(&carried)?;
+    let written = orthogonal(width, head)?;
+    let _ = written.f_select(0, 0)?.f_zero_()?;
+    block
+        .output
+        .value
+        .f_narrow(1, 0, head)?
+        .f_copy_(&written.f_mul_scalar(DEVIATION)?)?;
+    Ok((carried, written))
 }
 
-/// All heads look for tokens before which the present two stood, and say them.
-fn look_up(network: &Network, block: &Block, places: &[Tensor; 3]) -> anyhow::Result<()> {
+/// All heads look for tokens before which the present one stood, and say them.
+fn look_up(network: &Network, block: &Block, carried: &Tensor, written: &Tensor) -> anyhow::Result<()> {
     let (head, width) = (network.shape.head_width(), network.shape.width);
     let group = network.shape.heads / network.shape.kv_heads;
-    let slow = || -> anyhow::Result<Tensor> {
-        let matrix = Tensor::f_zeros([head, head], (Kind::Float, Device::Cpu))?;
-        matrix
-            .f_narrow(0, head / 2, head / 2)?
-            .f_copy_(&orthogonal(head / 2, head)?.f_mul_scalar(LOOK_UP)?)?;
-        Ok(matrix)
-    };
-    let [itself, before, second_before] = places;
     for kv in 0..network.shape.kv_heads {
-        let (one, two) = (slow()?, slow()?);
-        let wanted = one.f_matmul(itself)?.f_add(&two.f_matmul(before)?)?;
-        let offered = one.f_matmul(before)?.f_add(&two.f_matmul(second_before)?)?;
-        let said = blind(head, width)?;
-        block.key.value.f_narrow(0, kv * head, head)?.f_copy_(&offered)?;
+        let slow = Tensor::f_zeros([head, head], (Kind::Float, Device::Cpu))?;
+        slow.f_narrow(0, head / 2, head / 2)?
+            .f_copy_(&orthogonal(head / 2, head)?)?;
+        let slow = slow.f_mul_scalar(LOOK_UP)?;
+        let said = orthogonal(head, width)?;
+        let _ = said.f_select(1, 0)?.f_zero_()?;
+        block
+            .key
+            .value
+            .f_narrow(0, kv * head, head)?
+            .f_copy_(&slow.f_matmul(&written.f_transpose(0, 1)?)?)?;
         block.value.value.f_narrow(0, kv * head, head)?.f_copy_(&said)?;
-        let saying = said.f_transpose(0, 1)?.f_mul_scalar(SAID * DEVIATION)?;
+        let saying = said.f_transpose(0, 1)?.f_mul_scalar(DEVIATION)?;
         for query in kv * group..(kv + 1) * group {
-            block.query.value.f_narrow(0, query * head, head)?.f_copy_(&wanted)?;
+            block
+                .query
+                .value
+                .f_narrow(0, query * head, head)?
+                .f_copy_(&slow.f_matmul(carried)?)?;
             block.output.value.f_narrow(1, query * head, head)?.f_copy_(&saying)?;
         }
     }
     Ok(())
-}
-
-/// A random view of embeddings that does not see column 0.
-fn blind(rows: i64, width: i64) -> anyhow::Result<Tensor> {
-    let view = orthogonal(rows, width)?.f_contiguous()?;
-    let _ = view.f_select(1, 0)?.f_zero_()?;
-    Ok(view)
 }
 
 /// A random matrix whose rows, or columns if there are fewer, are orthogonal and of length 1.
