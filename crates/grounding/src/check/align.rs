@@ -22,7 +22,7 @@ impl Distances {
                 let plain = inside
                     .clone()
                     .take_while(|token| !token.is(")"))
-                    .all(|token| !token.among(&["and", "for", "on"]));
+                    .all(|token| !token.among("and for on"));
                 transparent = inside
                     .clone()
                     .position(|token| token.is(")"))

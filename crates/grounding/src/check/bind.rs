@@ -134,15 +134,13 @@ impl Reading<'_> {
     /// "12 words longer", "a lead of 4.4 percentage points".
     fn is_difference(&self, figure: &Figure) -> bool {
         let after = &self.tokens[figure.tokens.end..(figure.tokens.end + 3).min(self.tokens.len())];
-        let comparing = [
-            "longer", "shorter", "more", "fewer", "higher", "lower", "ahead", "larger", "smaller", "apart",
-        ];
+        let comparing = "longer shorter more fewer higher lower ahead larger smaller apart";
         kind(figure) == Kind::Points
             || kind(figure) == Kind::Times
             || after
                 .iter()
-                .take_while(|token| token.kind == token::Kind::Word && !token.among(&["or", "and"]))
-                .any(|token| token.among(&comparing))
+                .take_while(|token| token.kind == token::Kind::Word && !token.among("or and"))
+                .any(|token| token.among(comparing))
     }
 
     /// "52.2% to 47.8%": the second is of the other class.
@@ -152,7 +150,7 @@ impl Reading<'_> {
         };
         let (one, other) = (&self.figures[*one], &self.figures[*other]);
         let between = &self.tokens[one.tokens.end..other.tokens.start];
-        kind(one) == kind(other) && !one.starts_range && matches!(between, [word] if word.among(&["to", "–", "-"]))
+        kind(one) == kind(other) && !one.starts_range && matches!(between, [word] if word.among("to – -"))
     }
 
     /// Whether all reviews are what the clause says something about: "Reviews run to 231 words, longer for ...".
@@ -173,18 +171,9 @@ impl Reading<'_> {
             || first > figure.tokens.start
                 && self.tokens[figure.tokens.end.min(first)..first]
                     .iter()
-                    .any(|token| token.among(&[",", "(", "and"]));
+                    .any(|token| token.among(", ( and"));
         let subject = self.tokens[start..until].iter().any(|token| {
-            knowledge.is_item(&token.lower)
-                || token.among(&[
-                    "corpus",
-                    "collection",
-                    "overall",
-                    "whole",
-                    "all",
-                    "sample",
-                    "altogether",
-                ])
+            knowledge.is_item(&token.lower) || token.among("corpus collection overall whole all sample altogether")
         });
         comma && subject
     }
@@ -232,9 +221,9 @@ impl Reading<'_> {
                 return (classes, Hold::Weak);
             }
         }
-        const PRONOUNS: [&str; 9] = ["they", "their", "these", "those", "them", "it", "its", "this", "that"];
+        const PRONOUNS: &str = "they their these those them it its this that";
         let refers =
-            (0..self.tokens.len()).any(|at| self.segment.get(at) == Some(&segment) && self.tokens[at].among(&PRONOUNS));
+            (0..self.tokens.len()).any(|at| self.segment.get(at) == Some(&segment) && self.tokens[at].among(PRONOUNS));
         if refers && self.classes.is_empty() && !self.before.is_empty() {
             return (self.before.clone(), Hold::Weak);
         }

@@ -57,14 +57,13 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
     let mut outer: Option<usize> = None;
     for (at, token) in tokens.iter().enumerate() {
         let next = tokens.get(at + 1);
-        let is_next = |words: &[&str]| next.is_some_and(|next| next.among(words));
-        let contrasts = token.among(&["while", "whereas", "but", "although", "though", "however", "yet"]);
+        let is_next = |words: &str| next.is_some_and(|next| next.among(words));
+        let contrasts = token.among("while whereas but although though however yet");
         let breaks = contrasts && !(at > 0 && tokens[at - 1].is("all"))
-            || token.among(&[";", "—"])
-            || token.is(",") && is_next(&["and", "so", "which", "with"])
+            || token.among("; —")
+            || token.is(",") && is_next("and so which with")
             || token.is("–") && at > 0 && tokens[at - 1].range.end < token.range.start;
-        let compares = token.among(&["against", "versus", "vs"])
-            || token.among(&["compared", "opposed"]) && is_next(&["with", "to"]);
+        let compares = token.among("against versus vs") || token.among("compared opposed") && is_next("with to");
         let aside = breaks
             && outer.is_none()
             && !token.is(";")
@@ -83,7 +82,7 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
             outer = Some(current);
             current = against.len() - 1;
         } else if let Some(segment) = outer
-            && token.among(&[",", ")"])
+            && token.among(", )")
         {
             current = segment;
             outer = None;
@@ -124,7 +123,7 @@ impl<'t> Reading<'t> {
         }
     }
 
-    pub(super) fn has_word(&self, words: &[&str]) -> bool {
+    pub(super) fn has_word(&self, words: &str) -> bool {
         self.tokens.iter().any(|token| token.among(words))
     }
 
@@ -224,11 +223,9 @@ impl<'t> Reading<'t> {
             own != other && own != Kind::Times && other != Kind::Times && !(counts(own) && counts(other))
         });
         let near = between.len() <= 7
-            && self.tokens[between].iter().all(|token| {
-                !token.among(&[
-                    ")", "and", "with", "while", "against", "to", "at", "from", "for", "longer", "lead", "interval",
-                ])
-            });
+            && self.tokens[between]
+                .iter()
+                .all(|token| !token.among(") and with while against to at from for longer lead interval"));
         kinds && near && !labelled
     }
 }

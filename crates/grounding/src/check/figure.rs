@@ -153,34 +153,19 @@ impl Asked<'_, '_> {
             self.knowledge.known.iter().find(of)
         };
         let (low, high) = (end(Origin::Low)?, end(Origin::High)?);
-        let negated = self.reading.has_word(&["not", "never", "doesn't", "without"]);
-        let (claimed, says) = if self.reading.has_word(&[
-            "include",
-            "includes",
-            "including",
-            "contain",
-            "contains",
-            "containing",
-            "cross",
-            "crosses",
-            "straddle",
-            "straddles",
-            "span",
-            "spans",
-            "cover",
-            "covers",
-            "reach",
-            "reaches",
-            "sides",
-        ]) {
+        let negated = self.reading.has_word("not never doesn't without");
+        let (claimed, says) = if self.reading.has_word(
+            "include includes including contain contains containing cross \
+            crosses straddle straddles span spans cover covers reach reaches sides",
+        ) {
             (low.value <= 50.0 && high.value >= 50.0, "include")
-        } else if self.reading.has_word(&["exclude", "excludes", "excluding"]) {
+        } else if self.reading.has_word("exclude excludes excluding") {
             (low.value > 50.0 || high.value < 50.0, "exclude")
-        } else if self.reading.has_word(&["above", "over", "exceeds", "exceed"]) {
+        } else if self.reading.has_word("above over exceeds exceed") {
             (low.value > 50.0, "lie above")
-        } else if self.reading.has_word(&["below", "under"]) {
+        } else if self.reading.has_word("below under") {
             (
-                if self.reading.has_word(&["entirely", "wholly", "whole", "lies", "stays"]) {
+                if self.reading.has_word("entirely wholly whole lies stays") {
                     high.value < 50.0
                 } else {
                     low.value < 50.0
@@ -212,20 +197,9 @@ impl Asked<'_, '_> {
         let led = || {
             let start = figure.tokens.start;
             let before = &self.reading.tokens[start.saturating_sub(5)..start];
-            before.iter().any(|token| {
-                token.among(&[
-                    "lead",
-                    "leads",
-                    "margin",
-                    "gap",
-                    "difference",
-                    "by",
-                    "ahead",
-                    "advantage",
-                    "minus",
-                    "±",
-                ])
-            })
+            before
+                .iter()
+                .any(|token| token.among("lead leads margin gap difference by ahead advantage minus ±"))
         };
         let of_lead = self.context.measured.as_ref().is_some_and(lead);
         if known.unit == Unit::PercentagePoints && figure.unit != Spoken::Points && !of_lead && !led() {
@@ -297,7 +271,7 @@ impl Asked<'_, '_> {
                 if !quotes
                     && !self
                         .reading
-                        .has_word(&["quotation", "quotations", "quoted", "example", "examples", "excerpt"])
+                        .has_word("quotation quotations quoted example examples excerpt")
                 {
                     return false;
                 }
@@ -388,17 +362,8 @@ impl Asked<'_, '_> {
 
     /// "The other 20% fall short of that".
     fn is_remainder(&self) -> bool {
-        self.reading.has_word(&[
-            "remaining",
-            "rest",
-            "other",
-            "others",
-            "remainder",
-            "short",
-            "neither",
-            "fail",
-            "without",
-        ])
+        self.reading
+            .has_word("remaining rest other others remainder short neither fail without")
     }
 
     /// What a sentence does not mention it does not speak of.
@@ -412,42 +377,22 @@ impl Asked<'_, '_> {
         match known.kind {
             Origin::Difference | Origin::Ratio => return self.compares(),
             Origin::Width => {
-                return reading.has_word(&[
-                    "±",
-                    "minus",
-                    "wide",
-                    "width",
-                    "spans",
-                    "span",
-                    "half-width",
-                    "margin",
-                    "error",
-                ]);
+                return reading.has_word("± minus wide width spans span half-width margin error");
             }
-            Origin::Sum => return reading.has_word(&["together", "combined", "jointly", "or", "sum"]),
+            Origin::Sum => return reading.has_word("together combined jointly or sum"),
             Origin::Complement if !matches!(known.topic, Topic::Frequency) => {
-                let words = [
-                    "remaining",
-                    "rest",
-                    "other",
-                    "others",
-                    "not",
-                    "neither",
-                    "between",
-                    "middle",
-                    "remainder",
-                ];
-                return reading.has_word(&words) && (topic(known.topic) || topic(Topic::Uncertain));
+                let words = "remaining rest other others not neither between middle remainder";
+                return reading.has_word(words) && (topic(known.topic) || topic(Topic::Uncertain));
             }
             _ => {}
         }
         match (known.topic, known.stat) {
             (Topic::Confidence, _) => self.figure().unit != Spoken::Percent || topic(Topic::Confidence),
             (Topic::Interval, _) => {
-                topic(Topic::Interval) || self.in_range() || reading.has_word(&["low", "lower", "high", "upper"])
+                topic(Topic::Interval) || self.in_range() || reading.has_word("low lower high upper")
             }
             (Topic::Confident | Topic::Uncertain | Topic::Vocabulary | Topic::Ratio, _) => topic(known.topic),
-            (Topic::Lead, _) => self.compares() || reading.has_word(&["lead", "margin", "points"]),
+            (Topic::Lead, _) => self.compares() || reading.has_word("lead margin points"),
             (Topic::Length, _) if self.figure().unit == Spoken::Bare && !self.speaks_of_length() => false,
             (Topic::Classes, _) => self.figure().unit == Spoken::Classes,
             (Topic::Length, Stat::Median) => stat(Stat::Median) || self.half_before(),
@@ -457,7 +402,7 @@ impl Asked<'_, '_> {
     }
 
     fn speaks_of_length(&self) -> bool {
-        let words = ["words", "word", "run", "runs"];
+        let words = "words word run runs";
         let topics = if self.reading.topics.is_empty() {
             self.reading.topics_before.as_slice()
         } else {
@@ -465,7 +410,7 @@ impl Asked<'_, '_> {
         };
         let own = self.reading.topics.iter().flat_map(|label| &label.what.topics);
         !self.reading.stats.is_empty()
-            || self.reading.has_word(&words)
+            || self.reading.has_word(words)
             || own.chain(topics).any(|topic| *topic == Topic::Length)
     }
 
@@ -498,9 +443,9 @@ impl Asked<'_, '_> {
 
     /// Whether the words around the figure compare; the "more" of "more than half" does not.
     fn compares(&self) -> bool {
-        const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another separate \
-            separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails behind spread \
-            further longer shorter higher lower larger smaller";
+        const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another \
+            separate separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails \
+            behind spread further longer shorter higher lower larger smaller";
         let figure = self.figure();
         let start = figure.tokens.start;
         let mut before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
@@ -514,8 +459,9 @@ impl Asked<'_, '_> {
     }
 
     fn comparative_follows(&self, ahead: usize) -> bool {
-        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead difference gap \
-            separate separates separating further behind extra surplus lead margin above below points advantage";
+        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead \
+            difference gap separate separates separating further behind extra surplus lead margin above below points \
+            advantage";
         let end = self.figure().tokens.end;
         (end..end + ahead).any(|at| is_one_of(self.text(at), AFTER))
     }

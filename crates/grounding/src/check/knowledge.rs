@@ -6,6 +6,7 @@ use super::derive;
 use super::hedge::round;
 use super::number::Noun;
 use super::quotation::normal;
+use super::token::is_one_of;
 
 /// One figure that the sheet gives, or that follows from figures that it gives.
 #[derive(Debug, Clone)]
@@ -185,7 +186,7 @@ impl<'a> Knowledge<'a> {
             Noun::Unknown
         } else if self.items.contains(&stem) {
             Noun::Item
-        } else if named() || COUNTED.contains(&stem.as_str()) {
+        } else if named() || is_one_of(&stem, COUNTED) {
             Noun::Known
         } else {
             Noun::Unknown
@@ -282,12 +283,10 @@ impl<'a> Knowledge<'a> {
     fn classify(&self, index: usize, fact: &Fact) -> (Topic, Stat) {
         let words: Vec<String> = words(&fact.name).map(|word| stem(&word)).collect();
         let has = |word: &str| words.iter().any(|w| w == word);
-        let only = |known: &[&str]| {
-            words.iter().all(|w| {
-                known.contains(&w.as_str())
-                    || self.items.contains(w)
-                    || is_small(w)
-                    || w.starts_with(|c: char| c.is_ascii_digit())
+        let only = |known: &str| {
+            words.iter().all(|word| {
+                let figure = word.starts_with(|c: char| c.is_ascii_digit());
+                is_one_of(word, known) || figure || self.items.contains(word) || is_small(word)
             })
         };
         let unit = match &fact.value {
@@ -303,29 +302,25 @@ impl<'a> Knowledge<'a> {
         } else {
             Stat::None
         };
-        const COUNTS: [&str; 7] = ["number", "count", "share", "percentage", "proportion", "total", "class"];
         let counts =
             has("number") || has("count") || has("share") || has("percentage") || has("proportion") || has("total");
-        let topic = if has("interval") && only(&["interval", "share", "proportion", "confidence", "wilson"]) {
+        let topic = if has("interval") && only("interval share proportion confidence wilson") {
             Topic::Interval
         } else if has("lead") && unit.is_some() {
             Topic::Lead
-        } else if counts && has("confident") && only(&[&COUNTS[..], &["confident"]].concat()) {
+        } else if counts && has("confident") && only("number count share percentage proportion total confident") {
             Topic::Confident
-        } else if counts && has("uncertain") && only(&[&COUNTS[..], &["uncertain"]].concat()) {
+        } else if counts && has("uncertain") && only("number count share percentage proportion total uncertain") {
             Topic::Uncertain
-        } else if has("confidence") && only(&["mean", "average", "median", "confidence", "score"]) {
+        } else if has("confidence") && only("mean average median confidence score") {
             Topic::Confidence
-        } else if has("length")
-            && unit == Some(Unit::Words)
-            && only(&["mean", "average", "median", "percentile", "length"])
-        {
+        } else if has("length") && unit == Some(Unit::Words) && only("mean average median percentile length") {
             Topic::Length
-        } else if has("vocabulary") && only(&["vocabulary", "size"]) {
+        } else if has("vocabulary") && only("vocabulary size") {
             Topic::Vocabulary
-        } else if has("type") && has("token") && only(&["type", "token", "ratio"]) {
+        } else if has("type") && has("token") && only("type token ratio") {
             Topic::Ratio
-        } else if counts && only(&COUNTS) && unit != Some(Unit::None) {
+        } else if counts && only("number count share percentage proportion total class") && unit != Some(Unit::None) {
             if fact.subject.is_none() && unit == Some(Unit::Items) {
                 Topic::Total
             } else {
@@ -401,29 +396,13 @@ impl Class {
 }
 
 /// What the items of a corpus are also called.
-const COUNTED: [&str; 14] = [
-    "text",
-    "document",
-    "entry",
-    "item",
-    "piece",
-    "opinion",
-    "verdict",
-    "reviewer",
-    "comment",
-    "case",
-    "reading",
-    "judgement",
-    "record",
-    "writer",
-];
+const COUNTED: &str =
+    "text document entry item piece opinion verdict reviewer comment case reading judgement record writer";
 
 /// Words without meaning of their own.
 pub(super) fn is_small(word: &str) -> bool {
-    const SMALL: [&str; 14] = [
-        "of", "the", "a", "an", "in", "for", "per", "and", "to", "with", "by", "on", "at", "is",
-    ];
-    SMALL.contains(&word)
+    const SMALL: &str = "of the a an in for per and to with by on at is";
+    is_one_of(word, SMALL)
 }
 
 /// The words of a name, in small letters.

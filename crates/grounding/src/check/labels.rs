@@ -96,20 +96,18 @@ fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize
 
 fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     let before = &tokens[at.saturating_sub(2)..at];
-    let negates = |token: &Token<'_>| token.among(&["not", "non", "isn't", "aren't", "without", "no"]);
+    let negates = |token: &Token<'_>| token.among("not non isn't aren't without no");
     // "Do not contain a spoiler".
-    let verb = (at.saturating_sub(4)..at).rev().find(|index| {
-        !tokens[*index].among(&[
-            "contain", "contains", "give", "have", "hold", "include", "mention", "reveal", "any", "a", "the",
-        ])
-    });
+    let verb = (at.saturating_sub(4)..at)
+        .rev()
+        .find(|index| !tokens[*index].among("contain contains give have hold include mention reveal any a the"));
     if verb.is_some_and(|verb| verb + 1 < at && negates(&tokens[verb])) {
         return true;
     }
     match before {
         [.., last] if negates(last) => true,
         [free, of] if free.is("free") && of.is("of") => true,
-        [not, between] => negates(not) && between.among(&["-", "the", "a", "any"]),
+        [not, between] => negates(not) && between.among("- the a any"),
         _ => false,
     }
 }
@@ -123,7 +121,7 @@ fn referred(
     before: &[About],
 ) -> Option<About> {
     let next = tokens.get(at + 1);
-    let is_next = |words: &[&str]| next.is_some_and(|next| next.among(words));
+    let is_next = |words: &str| next.is_some_and(|next| next.among(words));
     let last_class = || match labels.last()?.what {
         About::Class(class) => Some(class),
         _ => None,
@@ -132,18 +130,14 @@ fn referred(
     let earlier = if own.len() >= 2 { &own } else { before };
     match tokens[at].lower.as_str() {
         "rest" | "remainder" | "others" => last_class().map(|class| others(class, knowledge)),
-        "remaining" | "other" if !is_next(&["hand", "words", "than"]) => {
-            last_class().map(|class| others(class, knowledge))
-        }
+        "remaining" | "other" if !is_next("hand words than") => last_class().map(|class| others(class, knowledge)),
         "not" | "aren't" if next.is_none_or(|next| next.kind == Kind::Sign) => {
             last_class().map(|class| others(class, knowledge))
         }
         "former" => earlier.first().copied(),
         "latter" => earlier.get(1).copied(),
         "majority" | "leading" if labels.is_empty() => knowledge.leader.map(About::Class),
-        "larger" | "bigger" | "largest"
-            if labels.is_empty() && is_next(&["class", "side", "group", "camp", "share"]) =>
-        {
+        "larger" | "bigger" | "largest" if labels.is_empty() && is_next("class side group camp share") => {
             knowledge.leader.map(About::Class)
         }
         "frequent" | "common" if labels.is_empty() && at > 0 && tokens[at - 1].is("most") => {
@@ -155,31 +149,15 @@ fn referred(
 }
 
 /// Words that make "certain" and "uncertain" a matter of the lead.
-pub(super) const LEAD_WORDS: [&str; 16] = [
-    "lead",
-    "leads",
-    "leading",
-    "majority",
-    "margin",
-    "difference",
-    "gap",
-    "advantage",
-    "ranking",
-    "order",
-    "edge",
-    "plurality",
-    "intervals",
-    "winner",
-    "ahead",
-    "outcome",
-];
+pub(super) const LEAD_WORDS: &str = "lead leads leading majority margin difference gap advantage ranking order edge \
+    plurality intervals winner ahead outcome";
 
 pub(super) fn is_lead_word(tokens: &[Token<'_>], at: usize) -> bool {
     let which = tokens[at].is("which")
         && tokens
             .get(at + 1)
-            .is_some_and(|next| next.among(&["class", "side", "of", "group", "one", "view"]));
-    which || tokens[at].among(&LEAD_WORDS)
+            .is_some_and(|next| next.among("class side of group one view"));
+    which || tokens[at].among(LEAD_WORDS)
 }
 
 /// What is measured, word by word.
@@ -190,8 +168,8 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
         let next = tokens.get(at + 1);
         about_lead |= is_lead_word(tokens, at);
         let topics: &[Topic] = match token.lower.as_str() {
-            "confidence" if next.is_some_and(|next| next.among(&["interval", "intervals", "level"])) => &[],
-            "confidence" if at > 0 && tokens[at - 1].among(&["%", "percent", "cent"]) => &[Topic::Interval],
+            "confidence" if next.is_some_and(|next| next.among("interval intervals level")) => &[],
+            "confidence" if at > 0 && tokens[at - 1].among("% percent cent") => &[Topic::Interval],
             "confidence" | "score" | "scores" => &[Topic::Confidence, Topic::Confident, Topic::Uncertain],
             "certain" | "certainty" | "sure" if about_lead => &[],
             "confident" | "confidently" | "sure" | "certain" | "assured" | "certainty" => {
@@ -216,7 +194,7 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
                 tokens: at..at + 1,
                 what: Measured {
                     topics: topics.to_vec(),
-                    negated: before.iter().any(|token| token.among(&["not", "less", "aren't"]))
+                    negated: before.iter().any(|token| token.among("not less aren't"))
                         && topics.contains(&Topic::Confident),
                 },
             });

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::hedge::{Hedge, hedge};
-use super::token::{Kind, Token};
+use super::token::{Kind, Token, is_one_of};
 
 /// One figure.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub(super) fn figures(tokens: &[Token<'_>], nouns: &dyn Fn(&str) -> Noun) -> Vec
         let unit = figures[index].unit;
         if figures[index - 1].unit == Spoken::Bare
             && matches!(unit, Spoken::Percent | Spoken::Words)
-            && matches!(between, [word] if word.among(&["to", "against", "and", "or", "versus", "-", "–"]))
+            && matches!(between, [word] if word.among("to against and or versus - –"))
             && figures[index].form != Form::Level
         {
             figures[index - 1].unit = unit;
@@ -119,26 +119,10 @@ pub(super) fn figures(tokens: &[Token<'_>], nouns: &dyn Fn(&str) -> Noun) -> Vec
 fn is_elliptic(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
     let bare = second.unit == Spoken::Bare && second.decimals == 0 && second.form == Form::Digits;
     let between = &tokens[first.tokens.end..second.tokens.start];
-    let ends = tokens.get(second.tokens.end).is_none_or(|next| {
-        next.kind == Kind::Sign && !next.is("(") || next.among(&["and", "for", "on", "in", "against"])
-    });
-    let apart = |token: &Token<'_>| {
-        token.among(&[
-            ";",
-            "(",
-            ")",
-            "which",
-            "who",
-            "are",
-            "were",
-            "is",
-            "of",
-            "number",
-            "reviews",
-            "vocabulary",
-            "corpus",
-        ])
-    };
+    let ends = tokens
+        .get(second.tokens.end)
+        .is_none_or(|next| next.kind == Kind::Sign && !next.is("(") || next.among("and for on in against"));
+    let apart = |token: &Token<'_>| token.among("; ( ) which who are were is of number reviews vocabulary corpus");
     first.unit == Spoken::Words && bare && ends && !between.iter().any(apart)
 }
 
@@ -146,12 +130,11 @@ fn is_range(tokens: &[Token<'_>], first: &Figure, second: &Figure) -> bool {
     let between = &tokens[first.tokens.end..second.tokens.start];
     let [word] = between else { return false };
     let before = &tokens[first.tokens.start.saturating_sub(3)..first.tokens.start];
-    let joined = word.among(&["to", "-", "–", "—", "through"])
-        || word.is("and") && before.iter().any(|token| token.is("between"));
-    let given = before.iter().any(|token| token.among(&["from", "between"]))
+    let joined = word.among("to - – — through") || word.is("and") && before.iter().any(|token| token.is("between"));
+    let given = before.iter().any(|token| token.among("from between"))
         || tokens[..first.tokens.start]
             .iter()
-            .any(|token| token.among(&["interval", "intervals"]));
+            .any(|token| token.among("interval intervals"));
     joined && (first.value < second.value || given) && (first.unit == Spoken::Bare || first.unit == second.unit)
 }
 
@@ -197,7 +180,7 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
         (next.range.start == tokens[end - 1].range.end).then_some(next)
     };
     if let Some(suffix) = glued(end) {
-        if suffix.among(&["st", "nd", "rd", "th"]) {
+        if suffix.among("st nd rd th") {
             let percentile = tokens
                 .get(end + 1)
                 .is_some_and(|next| next.lower.starts_with("percentile"));
@@ -220,7 +203,7 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
         return Some(figure(end + 1, value, decimals, Form::Times));
     }
     let lone_one = form == Form::Words && end == at + 1 && token.is("one");
-    let percent = tokens.get(end).is_some_and(|next| next.among(&["%", "percent", "per"]));
+    let percent = tokens.get(end).is_some_and(|next| next.among("% percent per"));
     if lone_one && !percent {
         return None;
     }
@@ -422,10 +405,8 @@ fn denominator(word: &str) -> Option<f64> {
 }
 
 /// Between a figure and its noun stand adjectives, and none of these.
-const STOPPERS: [&str; 30] = [
-    "of", "are", "is", "were", "was", "and", "to", "in", "on", "with", "or", "for", "against", "than", "at", "by",
-    "from", "that", "which", "versus", "as", "the", "a", "an", "but", "while", "whereas", "run", "per", "under",
-];
+const STOPPERS: &str = "of are is were was and to in on with or for against than at by from that which versus as the \
+    a an but while whereas run per under";
 
 fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -> Noun) {
     let end = figure.tokens.end;
@@ -461,7 +442,7 @@ fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -
     } else if matches!(figure.form, Form::Digits | Form::Words) {
         for at in (end + hyphen)..(end + hyphen + 4) {
             let Some(token) = tokens.get(at) else { break };
-            if token.kind != Kind::Word && !token.is("-") || STOPPERS.contains(&token.lower.as_str()) {
+            if token.kind != Kind::Word && !token.is("-") || is_one_of(&token.lower, STOPPERS) {
                 break;
             }
             let noun = token.lower.as_str();
@@ -484,17 +465,14 @@ fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -
 
 /// A plural that the sheet does not know: "4 seasons".
 fn is_foreign(noun: &Token<'_>, nouns: &dyn Fn(&str) -> Noun) -> bool {
-    const NOT_NOUNS: [&str; 41] = [
-        "is", "was", "has", "does", "runs", "leads", "stands", "makes", "remains", "belongs", "goes", "versus", "as",
-        "plus", "less", "thus", "its", "his", "perhaps", "contains", "needs", "covers", "sits", "lies", "rests",
-        "falls", "reads", "shows", "ones", "others", "points", "always", "across", "this", "us", "vs", "counts",
-        "amounts", "means", "leaves", "cases",
-    ];
+    const NOT_NOUNS: &str = "is was has does runs leads stands makes remains belongs goes versus as plus less thus \
+        its his perhaps contains needs covers sits lies rests falls reads shows ones others points always across this \
+        us vs counts amounts means leaves cases";
     noun.kind == Kind::Word
         && noun.lower.len() > 3
         && noun.lower.ends_with('s')
         && !noun.lower.ends_with("ss")
-        && !noun.among(&NOT_NOUNS)
+        && !noun.among(NOT_NOUNS)
         && nouns(&noun.lower) == Noun::Unknown
 }
 

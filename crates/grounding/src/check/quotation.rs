@@ -9,7 +9,7 @@ use super::align::{Distances, Mark, align};
 use super::clause::Reading;
 use super::knowledge::{About, Knowledge, Topic};
 use super::labels::Label;
-use super::token::{Kind, Token};
+use super::token::{Kind, Token, is_one_of};
 
 /// Most characters of a quotation that a reason repeats.
 const REPEATED_CHARACTERS_MAX: usize = 60;
@@ -62,24 +62,8 @@ fn lists(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<usize> {
     let mut words = false;
     let mut distinctive = false;
     for (at, token) in tokens.iter().enumerate() {
-        let is_words = token.among(&[
-            "words",
-            "word",
-            "terms",
-            "term",
-            "adjectives",
-            "expressions",
-            "vocabulary",
-        ]);
-        distinctive |= token.among(&[
-            "distinctive",
-            "characteristic",
-            "telling",
-            "typical",
-            "apart",
-            "favour",
-            "favor",
-        ]);
+        let is_words = token.among("words word terms term adjectives expressions vocabulary");
+        distinctive |= token.among("distinctive characteristic telling typical apart favour favor");
         words |= is_words;
         if !words {
             continue;
@@ -87,11 +71,10 @@ fn lists(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<usize> {
         let next = tokens.get(at + 1);
         let start = if token.is("such") && next.is_some_and(|next| next.is("as")) {
             at + 2
-        } else if token.among(&["like", "including", "namely"]) {
-            at + 1
-        } else if distinctive && token.among(&["are", "include", "includes", ":", "were"]) {
-            at + 1
-        } else if is_words && next.is_some_and(|next| !subjects(&next.lower, knowledge).is_empty()) {
+        } else if token.among("like including namely")
+            || distinctive && token.among("are include includes : were")
+            || is_words && next.is_some_and(|next| !subjects(&next.lower, knowledge).is_empty())
+        {
             at + 1
         } else {
             continue;
@@ -106,53 +89,14 @@ fn lists(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<usize> {
 
 /// The words of a list: "great, wonderful and best".
 fn list(tokens: &[Token<'_>], start: usize) -> Vec<usize> {
-    const NOT_LISTED: [&str; 40] = [
-        "the",
-        "a",
-        "an",
-        "in",
-        "of",
-        "for",
-        "which",
-        "that",
-        "while",
-        "whereas",
-        "set",
-        "sets",
-        "mark",
-        "marks",
-        "are",
-        "is",
-        "were",
-        "was",
-        "on",
-        "among",
-        "with",
-        "by",
-        "to",
-        "from",
-        "these",
-        "those",
-        "they",
-        "and",
-        "or",
-        "appear",
-        "stand",
-        "help",
-        "positive",
-        "negative",
-        "reviews",
-        "neutral",
-        "respectively",
-        "not",
-        "more",
-        "most",
-    ];
+    const NOT_LISTED: &str = "the a an in of for which that while whereas set sets mark marks are is were was on \
+        among with by to from these those they and or appear stand help positive negative reviews neutral \
+        respectively not more most";
     let mut listed = Vec::new();
     let mut at = start;
     let mut last = false;
     while let Some(token) = tokens.get(at) {
-        if token.kind != Kind::Word || NOT_LISTED.contains(&token.lower.as_str()) {
+        if token.kind != Kind::Word || is_one_of(&token.lower, NOT_LISTED) {
             break;
         }
         listed.push(at);
@@ -162,10 +106,10 @@ fn list(tokens: &[Token<'_>], start: usize) -> Vec<usize> {
         }
         if tokens.get(at).is_some_and(|token| token.is(",")) {
             at += 1;
-        } else if !tokens.get(at).is_some_and(|token| token.among(&["and", "or", "&"])) {
+        } else if !tokens.get(at).is_some_and(|token| token.among("and or &")) {
             break;
         }
-        if tokens.get(at).is_some_and(|token| token.among(&["and", "or", "&"])) {
+        if tokens.get(at).is_some_and(|token| token.among("and or &")) {
             last = true;
             at += 1;
         }
@@ -192,7 +136,7 @@ fn speakers(reading: &Reading<'_>, said: &[Range<usize>]) -> Vec<Option<Speaker>
             let between = said[*last].end..range.start;
             reading.tokens[between]
                 .iter()
-                .all(|token| token.among(&[",", "and", "or", "&", "as", "well"]))
+                .all(|token| token.among(", and or & as well"))
         });
         match groups.last_mut() {
             Some(group) if joined => group.push(index),

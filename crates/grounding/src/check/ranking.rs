@@ -84,11 +84,9 @@ impl Ranking<'_, '_> {
     /// "It is possible that", "whether": not said of the corpus.
     pub(super) fn imagined(&self) -> bool {
         let same = |at: &usize| self.reading.segment[*at] == self.segment();
-        (0..self.at).filter(same).any(|at| {
-            self.reading.tokens[at].among(&[
-                "could", "may", "might", "would", "possible", "possibly", "perhaps", "if", "whether",
-            ])
-        })
+        (0..self.at)
+            .filter(same)
+            .any(|at| self.reading.tokens[at].among("could may might would possible possibly perhaps if whether"))
     }
 
     fn compared(&self) -> Option<(Range<usize>, Verdict)> {
@@ -308,9 +306,9 @@ impl Ranking<'_, '_> {
                 reason: format!("the sheet says {share:.1}% for the {title}: that is not a majority"),
             });
         }
-        if (1..=2).any(|back| matches!(self.before(back), "overwhelming" | "vast" | "overwhelmingly")) && share < 75.0
-            || self.after(0) == "overwhelmingly" && share < 75.0
-        {
+        let overwhelming = self.after(0) == "overwhelmingly"
+            || (1..=2).any(|back| matches!(self.before(back), "overwhelming" | "vast" | "overwhelmingly"));
+        if overwhelming && share < 75.0 {
             return Some(Verdict::Unsupported {
                 fact,
                 reason: format!("the sheet says {share:.1}% for the {title}: that is not overwhelming"),

@@ -52,7 +52,7 @@ fn direction(tokens: &[Token<'_>], start: usize, end: usize) -> Option<bool> {
     const LONGER: &str = "longer exceed exceeds exceeding beyond over above more least surpass surpasses top";
     const SHORTER: &str = "shorter most under below fewer less within up stay stays";
     (start..end).find_map(|at| {
-        let negated = at > 0 && tokens[at - 1].among(&["no", "not"]);
+        let negated = at > 0 && tokens[at - 1].among("no not");
         let word = tokens[at].lower.as_str();
         let longer = is_one_of(word, LONGER);
         (longer || is_one_of(word, SHORTER)).then_some(longer != negated)

@@ -34,8 +34,8 @@ impl Token<'_> {
         self.lower == word
     }
 
-    pub(super) fn among(&self, words: &[&str]) -> bool {
-        words.contains(&self.lower.as_str())
+    pub(super) fn among(&self, words: &str) -> bool {
+        is_one_of(&self.lower, words)
     }
 
     /// What stands between the marks of a quotation.
@@ -229,9 +229,7 @@ fn number_length(rest: &str) -> (usize, Kind) {
 /// A longer sentence is cut, so that what is compared within a sentence stays linear in the text.
 const SENTENCE_TOKENS_MAX: usize = 300;
 
-const ABBREVIATIONS: [&str; 14] = [
-    "e.g", "i.e", "vs", "approx", "mr", "mrs", "ms", "dr", "st", "cf", "ca", "no", "prof", "incl",
-];
+const ABBREVIATIONS: &str = "e.g i.e vs approx mr mrs ms dr st cf ca no prof incl";
 
 fn split<'a>(text: &str, tokens: Vec<Token<'a>>) -> Vec<Sentence<'a>> {
     let mut sentences = Vec::new();
@@ -272,7 +270,7 @@ fn ends_before(text: &str, tokens: &[Token<'_>], next: &Token<'_>) -> bool {
 }
 
 fn ends_sentence(tokens: &[Token<'_>]) -> bool {
-    let closing = |token: &&Token<'_>| token.among(&[")", "]", "*", "_"]);
+    let closing = |token: &&Token<'_>| token.among(") ] * _");
     let skipped = tokens.iter().rev().take_while(closing).count();
     let Some(index) = tokens.len().checked_sub(skipped + 1) else {
         return false;
@@ -287,7 +285,7 @@ fn ends_sentence(tokens: &[Token<'_>]) -> bool {
             .checked_sub(1)
             .and_then(|before| tokens.get(before))
             .is_some_and(|before| is_abbreviation(before, &tokens[..index])),
-        _ => last.among(&["!", "?", "…"]),
+        _ => last.among("! ? …"),
     }
 }
 
@@ -297,5 +295,5 @@ fn is_abbreviation(word: &Token<'_>, tokens: &[Token<'_>]) -> bool {
     }
     // "e.g." is four tokens.
     let single = word.lower.chars().count() == 1;
-    single && tokens.len() > 1 && word.lower != "a" || ABBREVIATIONS.contains(&word.lower.as_str()) && !word.is("no")
+    single && tokens.len() > 1 && word.lower != "a" || is_one_of(&word.lower, ABBREVIATIONS) && !word.is("no")
 }

@@ -39,17 +39,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
             own(at)
                 && at != ranking.at
                 && (is_lead_word(ranking.reading.tokens, at)
-                    || token.among(&[
-                        "leader",
-                        "imbalance",
-                        "positions",
-                        "two",
-                        "sides",
-                        "classes",
-                        "matter",
-                        "reversed",
-                        "figures",
-                    ]))
+                    || token.among("leader imbalance positions two sides classes matter reversed figures"))
         })
     };
     let of_lead = || {
@@ -91,7 +81,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
         }
         "doubt" if about_lead() => {
             let no = (1..=4).any(|back| matches!(ranking.before(back), "no" | "beyond" | "without" | "little"));
-            return Some((no != ranking.reading.has_word(&["not"]), 1));
+            return Some((no != ranking.reading.has_word("not"), 1));
         }
         "error" if ranking.before(1) == "of" && ranking.before(2) == "margin" => {
             let within = (3..=5).any(|back| matches!(ranking.before(back), "within" | "inside"));
@@ -143,7 +133,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
 }
 
 fn intervals(ranking: &Ranking<'_, '_>) -> bool {
-    ranking.reading.has_word(&["interval", "intervals", "ranges"])
+    ranking.reading.has_word("interval intervals ranges")
 }
 
 /// "Uncertain reviews" are not an uncertain lead.
@@ -160,8 +150,7 @@ fn is_of_reviews(ranking: &Ranking<'_, '_>) -> bool {
                 && figure.tokens.start < ranking.at
                 && matches!(ranking.before(1), "are" | "were" | "is" | "remain" | "stay" | "as")
         })
-        || ranking.reading.has_word(&["classifier", "model"])
-            && !ranking.reading.has_word(&["lead", "majority", "margin", "difference"])
+        || ranking.reading.has_word("classifier model") && !ranking.reading.has_word("lead majority margin difference")
 }
 
 fn certain(ranking: &Ranking<'_, '_>, says: bool) -> Verdict {
@@ -213,7 +202,7 @@ fn width(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
     };
     let denied = (0..ranking.at).any(|at| {
         ranking.reading.segment[at] == ranking.segment()
-            && ranking.reading.tokens[at].among(&["not", "no", "neither", "nor", "without", "never", "hardly"])
+            && ranking.reading.tokens[at].among("not no neither nor without never hardly")
     });
     if !of_lead || denied || ranking.imagined() {
         return None;
@@ -278,8 +267,8 @@ fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
             Dimension::Length
         }
         "tied" | "tie" | "level"
-            if ranking.reading.has_word(&["classes", "sides", "are", "stand"])
-                && !ranking.reading.has_word(&["interval", "confidence"]) =>
+            if ranking.reading.has_word("classes sides are stand")
+                && !ranking.reading.has_word("interval confidence") =>
         {
             Dimension::Frequency
         }

@@ -24,9 +24,7 @@ pub(super) struct Operands {
 }
 
 /// Words that stand for a class only where nothing else does; as ranking words they name none.
-const STAND_INS: [&str; 8] = [
-    "majority", "minority", "leading", "larger", "bigger", "largest", "frequent", "common",
-];
+const STAND_INS: &str = "majority minority leading larger bigger largest frequent common";
 
 impl Operands {
     pub(super) fn find(ranking: &Ranking<'_, '_>, rank: &Rank) -> Option<Self> {
@@ -34,7 +32,7 @@ impl Operands {
         let named: Vec<Label<usize>> = reading
             .classes
             .iter()
-            .filter(|label| !reading.tokens[label.tokens.start].among(&STAND_INS))
+            .filter(|label| !reading.tokens[label.tokens.start].among(STAND_INS))
             .filter_map(|label| {
                 let class = match label.what {
                     About::Class(class) => Some(class),
@@ -56,10 +54,9 @@ impl Operands {
         let before = || named.iter().rev().filter(own).find(|label| label.tokens.start < at);
         let after = || named.iter().filter(own).find(|label| label.tokens.start >= end);
         let than = (end..(end + 16).min(reading.tokens.len())).find(|index| {
-            reading.tokens[*index].among(&["than", "against", "versus", "over", "of"])
-                && (rank.form != Grammar::Superlative)
+            reading.tokens[*index].among("than against versus over of") && (rank.form != Grammar::Superlative)
         });
-        let than = than.filter(|index| reading.tokens[*index].among(&["than", "over", "against", "versus"]));
+        let than = than.filter(|index| reading.tokens[*index].among("than over against versus"));
         let between = than.and_then(|than| {
             named
                 .iter()
@@ -70,7 +67,7 @@ impl Operands {
             let earlier = named.iter().rev().find(|label| label.tokens.start < at);
             let pronoun = reading.tokens[..at]
                 .iter()
-                .any(|token| token.among(&["they", "their", "these", "those", "it", "its"]));
+                .any(|token| token.among("they their these those it its"));
             let focus = match reading.before.as_slice() {
                 [About::Class(class)] if pronoun => Some(*class),
                 _ => None,
@@ -85,7 +82,7 @@ impl Operands {
         };
         let predicate = || {
             let verb = (end..(end + 6).min(reading.tokens.len()))
-                .find(|index| reading.tokens[*index].among(&["is", "are", "were", "was"]))?;
+                .find(|index| reading.tokens[*index].among("is are were was"))?;
             named
                 .iter()
                 .find(|label| (verb + 1..verb + 5).contains(&label.tokens.start))
@@ -122,7 +119,7 @@ impl Operands {
         };
         let average = than.is_some_and(|than| {
             let next = &reading.tokens[than + 1..(than + 4).min(reading.tokens.len())];
-            object.is_none() && next.iter().any(|token| token.among(&["average", "mean", "overall"]))
+            object.is_none() && next.iter().any(|token| token.among("average mean overall"))
         });
         Some(Self {
             subject: Side::Class(subject),

@@ -220,24 +220,8 @@ fn figure_follows(ranking: &Ranking<'_, '_>, ahead: usize) -> bool {
 
 /// "A larger sample", "lower bound": nothing is ranked.
 fn is_loose(ranking: &Ranking<'_, '_>) -> bool {
-    const NOUNS: [&str; 16] = [
-        "sample",
-        "samples",
-        "bound",
-        "end",
-        "limit",
-        "corpus",
-        "collection",
-        "picture",
-        "number",
-        "part",
-        "detail",
-        "scale",
-        "body",
-        "figure",
-        "care",
-        "context",
-    ];
+    const NOUNS: &str =
+        "sample samples bound end limit corpus collection picture number part detail scale body figure care context";
     let held = ranking.reading.classes.iter().any(|label| {
         ranking.reading.segment[label.tokens.start.min(ranking.reading.segment.len() - 1)] == ranking.segment()
     });
