@@ -115,7 +115,8 @@ impl<V: Holder> Scribe for ScribeService<V> {
         let (held, mut call) = self.open("WriteCritique", request.metadata())?;
         let begun = async {
             let task = request::critique(request.into_inner(), circumstances)?;
-            let stream = start(&held, write::generation(&task, critique::first(&task))).await?;
+            let first = write::generation(&task, critique::first(&task));
+            let stream = start(&held, first).await.map_err(write::about_the_sheet)?;
             Ok((task, stream))
         };
         let begun = by(circumstances.deadline, begun).await;

@@ -107,6 +107,17 @@ pub(super) fn generation(task: &CritiqueTask, ask: Ask) -> Generation {
     }
 }
 
+/// The prompt is made of the sheet, and the caller knows only that.
+pub(super) fn about_the_sheet(error: EngineError) -> EngineError {
+    match error {
+        EngineError::BadRequest {
+            field: "prompt" | "chat.messages",
+            reason,
+        } => EngineError::BadRequest { field: "sheet", reason },
+        other => other,
+    }
+}
+
 impl Spent {
     fn add(&mut self, finish: &Finish) {
         let Finish { usage, timings, .. } = finish;
