@@ -1,4 +1,4 @@
-//! Which label a figure belongs to: "119 are positive and 101 negative", "positive reviews number 119, negative ones 101",
+//! Which label a figure belongs to: "119 are positive and 101 negative", "positive reviews number 119, negative 101",
 //! "positive and negative reviews number 119 and 101".
 
 use std::ops::Range;

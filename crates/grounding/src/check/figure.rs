@@ -1,15 +1,18 @@
 //! The verdict on a figure.
 
+mod complaint;
+mod cues;
+mod named;
+
 use crate::sheet::Unit;
 
 use super::Verdict;
 use super::clause::{Context, Hold, Reading};
 use super::hedge::{self, Hedge};
-use super::knowledge::{About, Knowledge, Known, Named, Origin, Stat, Topic};
+use super::knowledge::{About, Knowledge, Known, Origin, Stat, Topic};
 use super::labels::Measured;
 use super::number::{Figure, Form, Spoken};
 use super::tail;
-use super::token::is_one_of;
 
 /// One figure in its sentence.
 pub(super) struct Asked<'r, 't> {
@@ -40,36 +43,20 @@ pub(super) fn judge(asked: &Asked<'_, '_>) -> Option<Verdict> {
         .iter()
         .filter(|known| asked.fits(figure, known))
         .collect();
-    let mut wrong: Option<(&Known, Wrong)> = None;
-    let mut right: Option<&Known> = None;
-    for known in fitting {
-        match asked.contradicts(known) {
-            None => {
-                let better = right.is_none_or(|best| best.kind != Origin::Given && known.kind == Origin::Given);
-                if better {
-                    right = Some(known);
-                }
-            }
-            Some(why) => {
-                if wrong.is_none_or(|(best, _)| best.kind != Origin::Given && known.kind == Origin::Given) {
-                    wrong = Some((known, why));
-                }
-            }
-        }
-    }
-    if let Some(known) = right {
-        return Some(Verdict::Supported {
+    let (wrong, right): (Vec<&Known>, Vec<&Known>) = fitting.into_iter().partition(|known| asked.contradicts(known));
+    // What the sheet says outright goes before what follows from it.
+    let first = |known: &[&Known]| {
+        known
+            .iter()
+            .position(|known| known.kind == Origin::Given)
+            .unwrap_or_default()
+    };
+    Some(match right.get(first(&right)) {
+        Some(known) => Verdict::Supported {
             fact: known.title.clone(),
-        });
-    }
-    Some(asked.complain(wrong.map(|(known, _)| known)))
-}
-
-/// Why a figure that has the value of a fact is not about that fact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wrong {
-    Class,
-    Measure,
+        },
+        None => asked.complain(wrong.get(first(&wrong)).copied()),
+    })
 }
 
 impl Asked<'_, '_> {
@@ -99,97 +86,6 @@ impl Asked<'_, '_> {
             Spoken::Foreign => small,
             Spoken::Percent | Spoken::Points => false,
         }
-    }
-
-    /// The 95 of "95% interval" and the 90 of "90th percentile".
-    fn name(&self) -> Option<Verdict> {
-        let figure = self.figure();
-        let named = match figure.form {
-            Form::Level => Named::Level,
-            Form::Percentile => Named::Percentile,
-            _ => return None,
-        };
-        let known: Vec<_> = self.knowledge.names.iter().filter(|(_, kind)| *kind == named).collect();
-        if known.iter().any(|(value, _)| (*value - figure.value).abs() < 1e-9) {
-            let what = if named == Named::Level {
-                "level of the interval"
-            } else {
-                "percentile"
-            };
-            return Some(Verdict::Supported { fact: what.to_owned() });
-        }
-        let reason = match (named, known.first()) {
-            (Named::Level, Some((value, _))) => {
-                format!("the sheet's intervals are {value}% intervals, not {}", self.quote())
-            }
-            (Named::Percentile, Some((value, _))) => {
-                format!("the sheet has the {value}th percentile, not the {}", self.quote())
-            }
-            (_, None) => format!("the sheet has nothing on \"{}\"", self.quote()),
-        };
-        Some(Verdict::Unsupported { fact: None, reason })
-    }
-
-    /// Whether an interval leaves one half open: "the interval includes 50%".
-    fn half_mark(&self) -> Option<Verdict> {
-        let figure = self.figure();
-        let interval = self
-            .reading
-            .topics
-            .iter()
-            .any(|label| label.what.topics.contains(&Topic::Interval));
-        if !interval || (figure.value - 50.0).abs() > 1e-9 || figure.unit != Spoken::Percent {
-            return None;
-        }
-        let class = self.context.classes.iter().find_map(|about| match about {
-            About::Class(class) => Some(*class),
-            _ => None,
-        });
-        let class = class.or(self.knowledge.leader)?;
-        let end = |kind: Origin| {
-            let of = |known: &&Known| {
-                known.kind == kind && known.topic == Topic::Interval && known.about == About::Class(class)
-            };
-            self.knowledge.known.iter().find(of)
-        };
-        let (low, high) = (end(Origin::Low)?, end(Origin::High)?);
-        let negated = self.reading.has_word("not never doesn't without");
-        let (claimed, says) = if self.reading.has_word(
-            "include includes including contain contains containing cross \
-            crosses straddle straddles span spans cover covers reach reaches sides",
-        ) {
-            (low.value <= 50.0 && high.value >= 50.0, "include")
-        } else if self.reading.has_word("exclude excludes excluding") {
-            (low.value > 50.0 || high.value < 50.0, "exclude")
-        } else if self.reading.has_word("above over exceeds exceed") {
-            (low.value > 50.0, "lie above")
-        } else if self.reading.has_word("below under") {
-            (
-                if self.reading.has_word("entirely wholly whole lies stays") {
-                    high.value < 50.0
-                } else {
-                    low.value < 50.0
-                },
-                "lie below",
-            )
-        } else {
-            return None;
-        };
-        Some(if claimed == negated {
-            Verdict::Unsupported {
-                fact: Some(low.title.clone()),
-                reason: format!(
-                    "the sheet's {} is {} to {}: \"{says} 50%\" is said wrongly",
-                    low.title,
-                    low.shown(),
-                    high.shown()
-                ),
-            }
-        } else {
-            Verdict::Supported {
-                fact: low.title.clone(),
-            }
-        })
     }
 
     fn fits(&self, figure: &Figure, known: &Known) -> bool {
@@ -223,14 +119,8 @@ impl Asked<'_, '_> {
             || bound && figure.form != Form::Fraction && spoken(Hedge::None).fits(known.value, known.decimals)
     }
 
-    fn contradicts(&self, known: &Known) -> Option<Wrong> {
-        if !self.measure_allows(known) {
-            return Some(Wrong::Measure);
-        }
-        if !self.class_allows(known) {
-            return Some(Wrong::Class);
-        }
-        None
+    fn contradicts(&self, known: &Known) -> bool {
+        !(self.measure_allows(known) && self.class_allows(known))
     }
 
     fn class_allows(&self, known: &Known) -> bool {
@@ -358,181 +248,6 @@ impl Asked<'_, '_> {
             }
         }
         self.cued(known)
-    }
-
-    /// "The other 20% fall short of that".
-    fn is_remainder(&self) -> bool {
-        self.reading
-            .has_word("remaining rest other others remainder short neither fail without")
-    }
-
-    /// What a sentence does not mention it does not speak of.
-    fn cued(&self, known: &Known) -> bool {
-        let reading = self.reading;
-        let topic = |topic: Topic| {
-            reading.topics.iter().any(|label| label.what.topics.contains(&topic))
-                || reading.topics.is_empty() && reading.topics_before.contains(&topic)
-        };
-        let stat = |stat: Stat| reading.stats.iter().any(|label| label.what.contains(&stat));
-        match known.kind {
-            Origin::Difference | Origin::Ratio => return self.compares(),
-            Origin::Width => {
-                return reading.has_word("± minus wide width spans span half-width margin error");
-            }
-            Origin::Sum => return reading.has_word("together combined jointly or sum"),
-            Origin::Complement if !matches!(known.topic, Topic::Frequency) => {
-                let words = "remaining rest other others not neither between middle remainder";
-                return reading.has_word(words) && (topic(known.topic) || topic(Topic::Uncertain));
-            }
-            _ => {}
-        }
-        match (known.topic, known.stat) {
-            (Topic::Confidence, _) => self.figure().unit != Spoken::Percent || topic(Topic::Confidence),
-            (Topic::Interval, _) => {
-                topic(Topic::Interval) || self.in_range() || reading.has_word("low lower high upper")
-            }
-            (Topic::Confident | Topic::Uncertain | Topic::Vocabulary | Topic::Ratio, _) => topic(known.topic),
-            (Topic::Lead, _) => self.compares() || reading.has_word("lead margin points"),
-            (Topic::Length, _) if self.figure().unit == Spoken::Bare && !self.speaks_of_length() => false,
-            (Topic::Classes, _) => self.figure().unit == Spoken::Classes,
-            (Topic::Length, Stat::Median) => stat(Stat::Median) || self.half_before(),
-            (Topic::Length, Stat::Percentile) => stat(Stat::Percentile) || self.tail_before(),
-            _ => true,
-        }
-    }
-
-    fn speaks_of_length(&self) -> bool {
-        let words = "words word run runs";
-        let topics = if self.reading.topics.is_empty() {
-            self.reading.topics_before.as_slice()
-        } else {
-            &[]
-        };
-        let own = self.reading.topics.iter().flat_map(|label| &label.what.topics);
-        !self.reading.stats.is_empty()
-            || self.reading.has_word(words)
-            || own.chain(topics).any(|topic| *topic == Topic::Length)
-    }
-
-    fn in_range(&self) -> bool {
-        let before = self
-            .index
-            .checked_sub(1)
-            .and_then(|index| self.reading.figures.get(index));
-        self.figure().starts_range || before.is_some_and(|before| before.starts_range)
-    }
-
-    fn half_before(&self) -> bool {
-        let is_half = |figure: &Figure| (figure.value - 50.0).abs() < 1e-9 && figure.unit == Spoken::Percent;
-        self.reading.figures[..self.index].iter().any(is_half)
-    }
-
-    fn tail_before(&self) -> bool {
-        let tail = |figure: &Figure| {
-            figure.unit == Spoken::Percent
-                && self.knowledge.names.iter().any(|(value, named)| {
-                    *named == Named::Percentile
-                        && ((figure.value - value).abs() < 1e-9 || (figure.value - 100.0 + value).abs() < 1e-9)
-                })
-        };
-        self.reading
-            .figures
-            .iter()
-            .any(|figure| tail(figure) || figure.form == Form::Percentile)
-    }
-
-    /// Whether the words around the figure compare; the "more" of "more than half" does not.
-    fn compares(&self) -> bool {
-        const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another \
-            separate separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails \
-            behind spread further longer shorter higher lower larger smaller";
-        let figure = self.figure();
-        let start = figure.tokens.start;
-        let mut before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
-            start
-        } else {
-            start.saturating_sub(2)
-        };
-        figure.form == Form::Times
-            || before.any(|at| is_one_of(&self.reading.tokens[at].lower, BEFORE))
-            || self.comparative_follows(6)
-    }
-
-    fn comparative_follows(&self, ahead: usize) -> bool {
-        const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead \
-            difference gap separate separates separating further behind extra surplus lead margin above below points \
-            advantage";
-        let end = self.figure().tokens.end;
-        (end..end + ahead).any(|at| is_one_of(self.text(at), AFTER))
-    }
-
-    /// The figure as the text writes it.
-    fn quote(&self) -> String {
-        let tokens = &self.reading.tokens[self.figure().tokens.clone()];
-        let mut quote = String::new();
-        let mut end = None;
-        for token in tokens {
-            if end.is_some_and(|end| end < token.range.start) {
-                quote.push(' ');
-            }
-            quote.push_str(token.text);
-            end = Some(token.range.end);
-        }
-        quote
-    }
-
-    fn complain(&self, other: Option<&Known>) -> Verdict {
-        let expected = self.expected();
-        let figure = self.quote();
-        let is = other.map(|known| format!(" ({} is the {})", known.shown(), known.title));
-        let reason = match &expected {
-            Some(known) => format!(
-                "the sheet says {} for the {}, not {figure}{}",
-                known.shown(),
-                known.title,
-                is.unwrap_or_default()
-            ),
-            None => match other {
-                Some(known) => format!("{figure} is the sheet's figure for the {}, not for this", known.title),
-                None => format!("no fact of the sheet says {figure}"),
-            },
-        };
-        Verdict::Unsupported {
-            fact: expected.map(|known| known.title.clone()),
-            reason,
-        }
-    }
-
-    /// The fact that the text seems to be about.
-    fn expected(&self) -> Option<&Known> {
-        let figure = self.figure();
-        let mut best: Option<(u32, f64, &Known)> = None;
-        for known in &self.knowledge.known {
-            let given = matches!(known.kind, Origin::Given | Origin::Low | Origin::High);
-            let Some((value, _)) = in_unit(figure, known) else {
-                continue;
-            };
-            if !given || self.contradicts(known).is_some() || matches!(known.about, About::Quotation(_)) {
-                continue;
-            }
-            let named = match known.about {
-                About::Class(_) => self.context.hold == Hold::Strict,
-                _ => self.context.hold == Hold::Free || self.context.whole,
-            };
-            let measured = self
-                .context
-                .measured
-                .as_ref()
-                .is_some_and(|measured| measured.topics.contains(&known.topic));
-            let stat = self.context.stats.contains(&known.stat);
-            let score = 2 * u32::from(named) + 2 * u32::from(measured) + 2 * u32::from(stat);
-            let distance = (known.value - value).abs();
-            let better = best.is_none_or(|(most, least, _)| score > most || score == most && distance < least);
-            if better {
-                best = Some((score, distance, known));
-            }
-        }
-        best.map(|(_, _, known)| known)
     }
 }
 

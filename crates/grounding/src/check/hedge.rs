@@ -181,3 +181,45 @@ pub(super) fn round(value: f64, decimals: usize) -> f64 {
 fn power(decimals: usize) -> f64 {
     10_f64.powi(i32::try_from(decimals.min(15)).unwrap_or(15))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(value: f64, decimals: usize, hedge: Hedge, exact: f64, shown: usize) -> bool {
+        let fraction = false;
+        let spoken = Spoken {
+            value,
+            decimals,
+            hedge,
+            fraction,
+        };
+        spoken.fits(exact, shown)
+    }
+
+    #[test]
+    fn a_figure_is_right_at_its_own_precision() {
+        assert!(fits(54.1, 1, Hedge::None, 54.0909, 1));
+        assert!(fits(54.0, 0, Hedge::None, 54.0909, 1));
+        assert!(fits(54.09, 2, Hedge::None, 54.0909, 1));
+        assert!(!fits(55.0, 0, Hedge::None, 54.0909, 1));
+        assert!(!fits(54.2, 1, Hedge::None, 54.0909, 1));
+        // Halves go either way, from what the sheet shows too.
+        assert!(fits(54.0, 0, Hedge::None, 54.5, 1) && fits(55.0, 0, Hedge::None, 54.5, 1));
+        assert!(fits(55.0, 0, Hedge::None, 54.46, 1));
+        assert!(!fits(20_000.0, 0, Hedge::None, 19_949.0, 0));
+    }
+
+    #[test]
+    fn a_hedge_says_on_which_side() {
+        assert!(fits(20_000.0, 0, Hedge::About, 19_949.0, 0));
+        assert!(!fits(21_000.0, 0, Hedge::About, 19_949.0, 0));
+        assert!(!fits(55.0, 0, Hedge::About, 54.1, 1));
+        assert!(fits(450.0, 0, Hedge::Nearly, 447.0, 0));
+        assert!(!fits(450.0, 0, Hedge::Nearly, 453.0, 0));
+        assert!(fits(50.0, 0, Hedge::Over, 54.1, 1));
+        assert!(!fits(60.0, 0, Hedge::Over, 54.1, 1));
+        assert!(!fits(119.0, 0, Hedge::Over, 119.0, 0));
+        assert!(fits(120.0, 0, Hedge::Under, 119.0, 0));
+    }
+}

@@ -1,9 +1,15 @@
 //! The figures of a sentence, in digits and in words.
 
+mod spelled;
+mod unit;
+
 use std::ops::Range;
 
 use super::hedge::{Hedge, hedge};
-use super::token::{Kind, Token, is_one_of};
+use super::token::{Kind, Token};
+
+use spelled::{fraction, parse, scale, spelled};
+use unit::{attach_unit, for_every};
 
 /// One figure.
 #[derive(Debug, Clone)]
@@ -210,296 +216,57 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
     Some(figure(end, value, decimals, form))
 }
 
-fn parse(text: &str) -> Option<(f64, usize)> {
-    let plain: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
-    let decimals = plain.find('.').map_or(0, |point| plain.len() - point - 1);
-    let value: f64 = plain.parse().ok()?;
-    value.is_finite().then_some((value, decimals))
-}
+#[cfg(test)]
+mod tests {
+    use super::super::token::sentences;
+    use super::*;
 
-fn scale(word: &str) -> Option<f64> {
-    match word {
-        "hundred" => Some(100.0),
-        "thousand" => Some(1000.0),
-        "million" => Some(1_000_000.0),
-        _ => None,
-    }
-}
-
-const UNITS: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 8] = [
-    "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-];
-
-/// A number word below a hundred.
-fn simple(word: &str) -> Option<f64> {
-    let mut units = (0_u32..).zip(UNITS);
-    let mut tens = (2_u32..).zip(TENS);
-    units
-        .find(|(_, unit)| *unit == word)
-        .map(|(value, _)| f64::from(value))
-        .or_else(|| {
-            tens.find(|(_, ten)| *ten == word)
-                .map(|(value, _)| f64::from(value * 10))
-        })
-}
-
-/// "two hundred and twenty", "fifty-four point one", "a dozen".
-fn spelled(tokens: &[Token<'_>], at: usize) -> Option<(usize, f64, usize)> {
-    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    if word(at) == "a" {
-        return match word(at + 1) {
-            "dozen" => Some((at + 2, 12.0, 0)),
-            "hundred" | "thousand" | "million" => compound(tokens, at + 1, 1.0),
-            _ => None,
+    fn read(text: &str) -> Vec<(f64, Spoken, Form)> {
+        let nouns = |word: &str| {
+            if word.starts_with("review") {
+                Noun::Item
+            } else {
+                Noun::Unknown
+            }
         };
+        let sentences = sentences(text, &[], &[]);
+        let figures = sentences.iter().flat_map(|sentence| figures(&sentence.tokens, &nouns));
+        figures.map(|figure| (figure.value, figure.unit, figure.form)).collect()
     }
-    simple(word(at))?;
-    compound(tokens, at, 0.0)
-}
 
-fn compound(tokens: &[Token<'_>], at: usize, start: f64) -> Option<(usize, f64, usize)> {
-    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    let (mut total, mut current, mut end) = (0.0, start, at);
-    let mut last_simple: Option<f64> = None;
-    loop {
-        // "and" and a hyphen join only what goes on as a number: "ninety-nine", "hundred and one", not "one and two".
-        let joint = match word(end) {
-            "-" if last_simple.is_some() => 1,
-            "and" if current >= 100.0 || (total > 0.0 && current == 0.0) => 1,
-            _ => 0,
-        };
-        let next = word(end + joint);
-        if let Some(value) = simple(next) {
-            let joins = match last_simple {
-                None => true,
-                Some(last) => (20.0..100.0).contains(&last) && value < 10.0,
+    #[test]
+    fn figures_are_read_in_digits_and_in_words() {
+        for (text, value, unit) in [
+            ("19,949 reviews", 19_949.0, Spoken::Items),
+            ("54.1 per cent", 54.1, Spoken::Percent),
+            ("a lead of 8.2 percentage points", 8.2, Spoken::Points),
+            ("two hundred and twenty-one words", 221.0, Spoken::Words),
+            ("nineteen thousand nine hundred and forty-nine", 19_949.0, Spoken::Bare),
+            ("fifty-four point one percent", 54.1, Spoken::Percent),
+            ("a dozen", 12.0, Spoken::Bare),
+            ("20k", 20_000.0, Spoken::Bare),
+            ("three-quarters", 75.0, Spoken::Percent),
+            ("one review in twenty-five", 4.0, Spoken::Percent),
+            ("9 out of 10", 90.0, Spoken::Percent),
+            ("3/4", 75.0, Spoken::Percent),
+            ("4 seasons", 4.0, Spoken::Foreign),
+        ] {
+            let found = read(text);
+            let [(own, own_unit, _)] = found[..] else {
+                panic!("{text}: {found:?}");
             };
-            if !joins {
-                break;
-            }
-            current += value;
-            last_simple = Some(value);
-        } else if let (Some(scale), 0) = (scale(next), joint) {
-            if scale < 1000.0 {
-                current *= scale;
-            } else {
-                total += current * scale;
-                current = 0.0;
-            }
-            last_simple = None;
-        } else {
-            break;
-        }
-        end += joint + 1;
-    }
-    let mut value = total + current;
-    let mut decimals = 0;
-    if word(end) == "point" && simple(word(end + 1)).is_some_and(|digit| digit < 10.0) {
-        end += 1;
-        let mut place = 0.1;
-        while let Some(digit) = simple(word(end)).filter(|digit| *digit < 10.0) {
-            value += digit * place;
-            place /= 10.0;
-            decimals += 1;
-            end += 1;
+            assert!((own - value).abs() < 1e-6 && own_unit == unit, "{text}: {found:?}");
         }
     }
-    Some((end, value, decimals))
-}
 
-/// A part of a whole in words, in percent: "half", "two thirds", "nine in ten", "3/4".
-fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> Option<(usize, f64)> {
-    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    let before = at.checked_sub(1).map_or("", word);
-    match word(at) {
-        "half" if !matches!(before, "first" | "second" | "latter" | "better" | "-") => return Some((at + 1, 50.0)),
-        "½" => return Some((at + 1, 50.0)),
-        "¼" => return Some((at + 1, 25.0)),
-        "¾" => return Some((at + 1, 75.0)),
-        "⅓" => return Some((at + 1, 100.0 / 3.0)),
-        "⅔" => return Some((at + 1, 200.0 / 3.0)),
-        _ => {}
+    #[test]
+    fn ordinals_and_a_lone_one_are_no_figures() {
+        assert_eq!(
+            read("one reviewer of the 20th century, a third voice, v1.2 and GPT4"),
+            []
+        );
+        assert_eq!(read("the 90th percentile"), [(90.0, Spoken::Bare, Form::Percentile)]);
+        assert_eq!(read("the 95% interval"), [(95.0, Spoken::Percent, Form::Level)]);
+        assert_eq!(read("twice as long"), [(2.0, Spoken::Bare, Form::Times)]);
     }
-    let token = tokens.get(at)?;
-    let small = |index: usize| {
-        let token = tokens.get(index)?;
-        match token.kind {
-            Kind::Number => parse(token.text).filter(|(value, decimals)| *decimals == 0 && *value <= 100.0),
-            Kind::Word => simple(&token.lower).map(|value| (value, 0)),
-            Kind::Sign | Kind::Quote => None,
-        }
-        .map(|(value, _)| value)
-    };
-    let article = token.is("a") || token.is("an");
-    let part = if article { Some(1.0) } else { small(at) }?;
-    // "a third of", "two-thirds", "one quarter"; "a third reviewer" is none.
-    let hyphen = usize::from(word(at + 1) == "-");
-    if let Some(whole) = denominator(word(at + 1 + hyphen)) {
-        let end = at + 2 + hyphen;
-        let noun_follows = tokens.get(end).is_some_and(|next| next.kind == Kind::Word)
-            && !matches!(
-                word(end),
-                "of" | "are" | "is" | "were" | "was" | "the" | "as" | "more" | "in" | "go" | "have"
-            );
-        return (part < whole && !(article && noun_follows)).then(|| (end, part / whole * 100.0));
-    }
-    if article {
-        return None;
-    }
-    // "One review in ten".
-    let noun = usize::from(nouns(word(at + 1)) == Noun::Item);
-    let at = at + noun;
-    let joint = match (word(at + 1), word(at + 2)) {
-        ("in", "every") | ("out", "of") | ("of", "every") => 2,
-        ("in", _) | ("/", _) => 1,
-        _ => return None,
-    };
-    let (end, whole) = match tokens.get(at + 1 + joint)?.kind {
-        Kind::Word => spelled(tokens, at + 1 + joint).map(|(end, value, _)| (end, value))?,
-        _ => (at + 2 + joint, small(at + 1 + joint)?),
-    };
-    let customary = noun > 0 || whole <= 12.0 || whole == 20.0 || whole == 25.0 || whole == 100.0;
-    let unit_follows = matches!(word(end), "%" | "percent" | "per");
-    (part < whole && part >= 1.0 && customary && !unit_follows).then(|| (end, part / whole * 100.0))
-}
-
-fn denominator(word: &str) -> Option<f64> {
-    let singular = word.strip_suffix('s').unwrap_or(word);
-    const ORDINALS: [(&str, f64); 9] = [
-        ("hal", 2.0),
-        ("third", 3.0),
-        ("quarter", 4.0),
-        ("fourth", 4.0),
-        ("fifth", 5.0),
-        ("sixth", 6.0),
-        ("eighth", 8.0),
-        ("tenth", 10.0),
-        ("half", 2.0),
-    ];
-    ORDINALS
-        .iter()
-        .find(|(name, _)| *name == singular)
-        .map(|(_, whole)| *whole)
-}
-
-/// Between a figure and its noun stand adjectives, and none of these.
-const STOPPERS: &str = "of are is were was and to in on with or for against than at by from that which versus as the \
-    a an but while whereas run per under";
-
-fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -> Noun) {
-    let end = figure.tokens.end;
-    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    let hyphen = usize::from(word(end) == "-");
-    let points = |at: usize| match (word(at), word(at + 1), word(at + 2)) {
-        ("percentage", "-", "points" | "point") | ("%", "-", "points" | "point") => Some(3),
-        ("percentage", "points" | "point", _) | ("%", "points" | "point", _) => Some(2),
-        ("points" | "point" | "pp", _, _) => Some(1),
-        _ => None,
-    };
-    let percent = |at: usize| match (word(at), word(at + 1), word(at + 2)) {
-        ("per", "-", "cent") => Some(3),
-        ("per", "cent", _) => Some(2),
-        ("%" | "percent" | "pct", _, _) => Some(1),
-        _ => None,
-    };
-    if let Some(length) = points(end + hyphen) {
-        figure.unit = Spoken::Points;
-        figure.tokens.end = end + hyphen + length;
-    } else if let Some(length) = percent(end + hyphen) {
-        figure.unit = Spoken::Percent;
-        figure.tokens.end = end + hyphen + length;
-        let after = figure.tokens.end;
-        // "95% interval", "95% confidence interval", "95% Wilson interval", "with 95% confidence".
-        let interval = (after..after + 3).find(|at| word(*at).starts_with("interval"));
-        let bands = interval.is_some_and(|interval| {
-            (after..interval).all(|at| matches!(word(at), "confidence" | "credible" | "wilson" | "score" | "-"))
-        });
-        if bands || matches!(word(after), "confidence" | "certainty" | "level" | "credible") {
-            figure.form = Form::Level;
-        }
-    } else if matches!(figure.form, Form::Digits | Form::Words) {
-        for at in (end + hyphen)..(end + hyphen + 4) {
-            let Some(token) = tokens.get(at) else { break };
-            if token.kind != Kind::Word && !token.is("-") || is_one_of(&token.lower, STOPPERS) {
-                break;
-            }
-            let noun = token.lower.as_str();
-            if matches!(noun, "words" | "word") {
-                figure.unit = Spoken::Words;
-            } else if nouns(noun) == Noun::Item {
-                figure.unit = Spoken::Items;
-            } else if matches!(noun, "classes" | "categories" | "labels" | "sides" | "camps" | "groups") {
-                figure.unit = Spoken::Classes;
-            } else {
-                continue;
-            }
-            return;
-        }
-        if hyphen == 0 && tokens.get(end).is_some_and(|next| is_foreign(next, nouns)) {
-            figure.unit = Spoken::Foreign;
-        }
-    }
-}
-
-/// A plural that the sheet does not know: "4 seasons".
-fn is_foreign(noun: &Token<'_>, nouns: &dyn Fn(&str) -> Noun) -> bool {
-    const NOT_NOUNS: &str = "is was has does runs leads stands makes remains belongs goes versus as plus less thus \
-        its his perhaps contains needs covers sits lies rests falls reads shows ones others points always across this \
-        us vs counts amounts means leaves cases";
-    noun.kind == Kind::Word
-        && noun.lower.len() > 3
-        && noun.lower.ends_with('s')
-        && !noun.lower.ends_with("ss")
-        && !noun.among(NOT_NOUNS)
-        && nouns(&noun.lower) == Noun::Unknown
-}
-
-/// "Twelve of these for every one of those", "for every 100 of these there are 118 of those".
-fn for_every(tokens: &[Token<'_>], figure: &mut Figure) {
-    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    let every = |at: usize| word(at) == "for" && matches!(word(at + 1), "every" | "each");
-    let after = (figure.tokens.end..figure.tokens.end + 5).find(|at| every(*at));
-    let before = (figure.tokens.start.saturating_sub(10)..figure.tokens.start).find(|at| every(*at));
-    let counted =
-        matches!(figure.form, Form::Digits | Form::Words) && matches!(figure.unit, Spoken::Items | Spoken::Bare);
-    let Some(at) = after.or(before).filter(|_| counted) else {
-        return;
-    };
-    let base = tokens.get(at + 2).and_then(|token| match token.kind {
-        Kind::Number => parse(token.text).map(|(value, _)| value),
-        Kind::Word => simple(&token.lower),
-        Kind::Sign | Kind::Quote => None,
-    });
-    let base = base.filter(|base| *base > 0.0).unwrap_or(1.0);
-    if figure.tokens.start == at + 2 {
-        // The base itself.
-        figure.form = Form::Base;
-        return;
-    }
-    figure.decimals = if base >= 100.0 { 2 } else { usize::from(base >= 10.0) };
-    figure.value = (figure.value / base).max(base / figure.value.max(f64::MIN_POSITIVE));
-    figure.form = Form::Times;
-    figure.unit = Spoken::Bare;
 }

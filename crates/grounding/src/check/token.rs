@@ -183,11 +183,16 @@ fn token(text: &str, range: Range<usize>, kind: Kind) -> Token<'_> {
 
 fn word_length(rest: &str) -> usize {
     let mut characters = rest.char_indices().peekable();
+    let mut digit = false;
     while let Some((offset, c)) = characters.next() {
-        let joins = matches!(c, '\'' | '’') && characters.peek().is_some_and(|(_, next)| next.is_alphabetic());
-        if !c.is_alphanumeric() && !joins {
+        let next = characters.peek().map(|(_, next)| *next);
+        let apostrophe = matches!(c, '\'' | '’') && next.is_some_and(char::is_alphabetic);
+        // "v1.2".
+        let point = c == '.' && digit && next.is_some_and(|next| next.is_ascii_digit());
+        if !c.is_alphanumeric() && !apostrophe && !point {
             return offset;
         }
+        digit = c.is_ascii_digit();
     }
     rest.len()
 }
@@ -296,4 +301,49 @@ fn is_abbreviation(word: &Token<'_>, tokens: &[Token<'_>]) -> bool {
     // "e.g." is four tokens.
     let single = word.lower.chars().count() == 1;
     single && tokens.len() > 1 && word.lower != "a" || is_one_of(&word.lower, ABBREVIATIONS) && !word.is("no")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str) -> Vec<&str> {
+        let sentences = sentences(text, &["The \"view\" is a wall."], &["positive"]);
+        sentences.into_iter().map(|sentence| &text[sentence.range]).collect()
+    }
+
+    fn quoted(text: &str) -> Vec<String> {
+        let sentences = sentences(text, &["The \"view\" is a wall."], &["positive"]);
+        let tokens = sentences.iter().flat_map(|sentence| &sentence.tokens);
+        tokens
+            .filter(|token| token.kind == Kind::Quote)
+            .map(|token| token.quoted().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_text_is_cut_into_sentences() {
+        assert_eq!(
+            cut("It is 54.1%, e.g. here. He said \"No. Never.\" Then\nit went on!\n- a list: 5\n- another"),
+            [
+                "It is 54.1%, e.g. here.",
+                "He said \"No. Never.\"",
+                "Then\nit went on!",
+                "- a list: 5",
+                "- another"
+            ]
+        );
+        assert_eq!(cut(""), Vec::<&str>::new());
+        assert_eq!(cut(&"word ".repeat(1000)).len(), 4);
+    }
+
+    #[test]
+    fn quotations_are_set_apart() {
+        assert_eq!(quoted("“great” and 'bad' don't \"end"), ["great", "bad", "end"]);
+        assert_eq!(
+            quoted("The class \"positive\" leads the reviewers' list"),
+            Vec::<String>::new()
+        );
+        assert_eq!(quoted("One: \"The \"view\" is a wall.\""), ["The \"view\" is a wall."]);
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::check::clause::Reading;
 use crate::check::number::{Form, Spoken};
+use crate::check::token::is_one_of;
 
 use super::{Dimension, Ranking};
 
@@ -225,7 +226,7 @@ fn is_loose(ranking: &Ranking<'_, '_>) -> bool {
     let held = ranking.reading.classes.iter().any(|label| {
         ranking.reading.segment[label.tokens.start.min(ranking.reading.segment.len() - 1)] == ranking.segment()
     });
-    NOUNS.contains(&ranking.after(1)) && !(held && matches!(ranking.after(1), "number" | "part"))
+    is_one_of(ranking.after(1), NOUNS) && !(held && matches!(ranking.after(1), "number" | "part"))
 }
 
 fn stats_around(ranking: &Ranking<'_, '_>) -> bool {
