@@ -35,7 +35,7 @@ pub struct TooComplex;
 pub struct Matcher {
     grammar: Arc<Grammar>,
     /// Position and the node below.
-    nodes: Vec<(u32, u32)>,
+    pub(super) nodes: Vec<(u32, u32)>,
     numbers: HashMap<(u32, u32), u32>,
     state: State,
     steps: u64,
@@ -50,8 +50,17 @@ struct State {
     stacks: Vec<u32>,
     /// The text so far is complete.
     complete: bool,
-    /// A character that has begun: its bits so far, and how many bytes are missing.
-    partial: (u32, u32),
+    partial: Partial,
+}
+
+/// A character of which some bytes have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Partial {
+    bits: u32,
+    /// Bytes that are missing.
+    missing: u32,
+    /// The first character that needs this many bytes: a smaller one would be written shorter.
+    least: u32,
 }
 
 impl Matcher {
@@ -82,7 +91,7 @@ impl Matcher {
     /// The text so far is one that the grammar describes.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.state.complete && self.state.partial.1 == 0
+        self.state.complete && self.state.partial.missing == 0
     }
 
     /// The text cannot go on.
@@ -102,7 +111,7 @@ impl Matcher {
     /// If there are too many possibilities.
     pub fn allows(&mut self, bytes: &[u8]) -> Result<bool, TooComplex> {
         // Most tokens fail at their first byte.
-        if let (Some(&first), 0) = (bytes.first(), self.state.partial.1)
+        if let (Some(&first), 0) = (bytes.first(), self.state.partial.missing)
             && first < 128
         {
             let any = self
@@ -141,21 +150,20 @@ impl Matcher {
         }
         let mut state = self.state.clone();
         for &byte in bytes {
-            let Some(partial) = next_byte(state.partial, byte) else {
+            let Some(partial) = state.partial.next(byte) else {
                 return Ok(None);
             };
             state.partial = partial;
-            if partial.1 == 0 {
-                state = self.after_character(&state, partial.0)?;
+            if partial.missing == 0 {
+                state = self.after_character(&state, partial.bits)?;
                 if state.stacks.is_empty() && !state.complete {
                     return Ok(None);
                 }
             }
         }
-        let (bits, missing) = state.partial;
-        if missing > 0 {
+        if state.partial.missing > 0 {
             // Some character that begins so must be allowed.
-            let (low, high) = (bits << (6 * missing), ((bits + 1) << (6 * missing)) - 1);
+            let (low, high) = state.partial.range();
             let possible = state.stacks.iter().any(|&stack| match self.element(stack) {
                 Element::Class(class) => self.grammar.classes[class as usize].meets(low, high),
                 _ => false,
@@ -244,17 +252,28 @@ impl Matcher {
     }
 }
 
-/// The character so far with one more byte; none if it cannot be UTF-8.
-fn next_byte((bits, missing): (u32, u32), byte: u8) -> Option<(u32, u32)> {
-    let value = u32::from(byte);
-    if missing > 0 {
-        return (byte & 0xC0 == 0x80).then_some((bits << 6 | value & 0x3F, missing - 1));
+impl Partial {
+    /// With one more byte; none if that cannot be UTF-8.
+    fn next(self, byte: u8) -> Option<Self> {
+        let value = u32::from(byte);
+        let begin = |bits, missing, least| Self { bits, missing, least };
+        let next = match (self.missing, byte) {
+            (0, 0x00..0x80) => begin(value, 0, 0),
+            (0, 0xC2..0xE0) => begin(value & 0x1F, 1, 0x80),
+            (0, 0xE0..0xF0) => begin(value & 0x0F, 2, 0x800),
+            (0, 0xF0..0xF5) => begin(value & 0x07, 3, 0x1_0000),
+            (1.., 0x80..0xC0) => begin(self.bits << 6 | value & 0x3F, self.missing - 1, self.least),
+            _ => return None,
+        };
+        let (low, high) = next.range();
+        // Not one that would be written shorter, and not half of a pair.
+        (low <= high && (char::from_u32(low).is_some() || char::from_u32(high).is_some())).then_some(next)
     }
-    match byte {
-        0x00..0x80 => Some((value, 0)),
-        0xC2..0xE0 => Some((value & 0x1F, 1)),
-        0xE0..0xF0 => Some((value & 0x0F, 2)),
-        0xF0..0xF5 => Some((value & 0x07, 3)),
-        _ => None,
+
+    /// The characters that it may become.
+    fn range(self) -> (u32, u32) {
+        let shift = 6 * self.missing;
+        let low = self.bits << shift;
+        (low.max(self.least), low | ((1 << shift) - 1))
     }
 }

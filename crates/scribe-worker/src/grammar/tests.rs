@@ -79,6 +79,26 @@ fn characters_may_come_in_pieces() {
 }
 
 #[test]
+fn what_is_not_utf8_is_refused() {
+    for bytes in [
+        &b"\xc1"[..],
+        b"\xe0\x80",
+        b"\xed\xa0",
+        b"\xf0\x80",
+        b"\xf4\x90",
+        b"\xf5",
+        b"\xe2a",
+    ] {
+        assert!(!matcher("root ::= .*").allows(bytes).unwrap(), "{bytes:x?}");
+        assert!(!matcher("root ::= [a-z]*").allows(bytes).unwrap(), "{bytes:x?}");
+    }
+    for bytes in [&b"\xe0"[..], b"\xed\x9f", b"\xee", b"\xf0\x90", b"\xf4\x8f"] {
+        assert!(matcher("root ::= .*").allows(bytes).unwrap(), "{bytes:x?}");
+        assert!(!matcher("root ::= [a-z]*").allows(bytes).unwrap(), "{bytes:x?}");
+    }
+}
+
+#[test]
 fn refusing_changes_nothing() {
     let mut matcher = matcher("root ::= \"a\" [0-9]* \"b\"");
     assert!(!matcher.accept(b"ax").unwrap());
