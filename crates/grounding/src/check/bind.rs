@@ -45,6 +45,10 @@ impl Reading<'_> {
             .iter()
             .map(|group| self.bracketed(group, &labels).or_else(|| self.apposed(group, &labels)))
             .collect();
+        let in_brackets: Vec<bool> = groups
+            .iter()
+            .map(|group| self.bracketed(group, &labels).is_some())
+            .collect();
         let of_none = |group: &[usize]| group.iter().any(|index| self.is_difference(&self.figures[*index]));
         let partner: Vec<bool> = (0..groups.len())
             .map(|index| all.len() == 1 && index > 0 && self.is_partner(&groups[index - 1], &groups[index]))
@@ -89,6 +93,9 @@ impl Reading<'_> {
             for &index in group {
                 let context = &mut contexts[index];
                 let whole_subject = self.whole_subject(segment, &self.figures[index], &labels, knowledge);
+                // "1,340 reviews or 65.5%" is as much of a class as the share is.
+                let paired = group.len() > 1 && self.is_paired(group);
+                context.whole_near &= !(label.is_some() && (paired || in_brackets[position]));
                 context.whole_near |= whole_subject;
                 context.whole |= spare && all.len() > 1;
                 (context.classes, context.hold) = match label {
@@ -115,6 +122,14 @@ impl Reading<'_> {
         let between = &self.tokens[labels[label].tokens.end..bracket];
         let nouns = between.len() <= 1 && between.iter().all(|token| token.kind == super::token::Kind::Word);
         nouns.then_some(label)
+    }
+
+    /// "119 (54.1%)", "119 or 54.1%".
+    fn is_paired(&self, group: &[usize]) -> bool {
+        group.windows(2).any(|pair| {
+            let between = self.figures[pair[0]].tokens.end..self.figures[pair[1]].tokens.start;
+            self.tokens[between].iter().any(|token| token.among("( or"))
+        })
     }
 
     /// "X is longer than Y, 238 against 226": the figure after the comma is the subject's.
