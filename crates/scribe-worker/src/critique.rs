@@ -135,7 +135,7 @@ pub fn whole_sentences(text: &str, reason: FinishReason) -> &str {
 /// Where the last complete sentence ends, with quotation marks and brackets that close after it.
 fn sentences_end(text: &str) -> usize {
     let ends = text.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?' | '…'));
-    let ends = ends.filter_map(|(at, mark)| {
+    let mut ends = ends.filter_map(|(at, mark)| {
         let rest = &text[at + mark.len_utf8()..];
         let after = rest.trim_start_matches(['"', '\'', '”', '’', '»', ')', ']']);
         let end = text.len() - after.len();
@@ -147,7 +147,7 @@ fn sentences_end(text: &str) -> usize {
         };
         complete.then_some(end)
     });
-    ends.last().unwrap_or(0)
+    ends.next_back().unwrap_or(0)
 }
 
 #[cfg(test)]
