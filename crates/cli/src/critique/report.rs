@@ -290,7 +290,11 @@ impl Document {
             format: FORMAT,
             file: file.display().to_string(),
             split,
-            created: Timestamp::from(std::time::SystemTime::now()).to_string(),
+            created: Timestamp {
+                nanos: 0,
+                ..Timestamp::from(std::time::SystemTime::now())
+            }
+            .to_string(),
             fact_sheet: Sheet {
                 facts: facts.collect(),
                 quotations: quotations.collect(),

@@ -1,8 +1,8 @@
 //! Statistics and grounding on the terminal.
 
-use console::style;
+use console::{style, truncate_str};
 use understudy_corpus::statistics::{CONFIDENT, Summary, UNCERTAIN};
-use understudy_protocol::v1::{Claim, ClaimKind};
+use understudy_protocol::v1::Claim;
 
 use super::{
     analyse::{Analysis, Run},
@@ -15,6 +15,8 @@ use crate::{
 
 /// Distinctive words that a line shows.
 const WORDS_SHOWN: usize = 5;
+/// Columns of a claim on a line.
+const WORDS_WIDTH: usize = 60;
 
 pub(super) fn heading(text: &str) -> String {
     style(text).bold().underlined().to_string()
@@ -190,13 +192,19 @@ pub(super) fn written(critique: &Critique) -> String {
 
 /// An unsupported claim on one line.
 pub(super) fn complaint(claim: &Claim) -> String {
-    let kind = kind_name(ClaimKind::try_from(claim.kind).unwrap_or_default());
+    let kind = kind_name(claim.kind());
     let fact = if claim.fact.is_empty() {
         String::new()
     } else {
         format!(" ({})", claim.fact)
     };
-    printable(&format!("{:?} {kind}: {}{fact}", claim.text, claim.reason)).replace('\n', " ")
+    printable(&format!("{} {kind}: {}{fact}", quoted(&claim.text), claim.reason)).replace('\n', " ")
+}
+
+/// A claim's words, or how they begin, in one pair of quotation marks.
+pub(super) fn quoted(text: &str) -> String {
+    let words = text.trim_matches(['"', '“', '”']).replace('\n', " ");
+    format!("“{}”", truncate_str(&words, WORDS_WIDTH, "…"))
 }
 
 pub(super) fn share(share: f64) -> String {
@@ -228,6 +236,8 @@ fn sparks(counts: &[u64]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use understudy_protocol::v1::ClaimKind;
+
     use super::*;
 
     #[test]
@@ -241,14 +251,17 @@ mod tests {
     fn a_complaint_is_one_line_that_is_safe_to_show() {
         let claim = Claim {
             kind: ClaimKind::Quotation.into(),
-            text: "fine\n\u{1b}[31m".into(),
+            text: format!("\"fine\n\u{7}{}", "long ".repeat(20)),
             reason: "no such\nquotation".into(),
             fact: "quotation".into(),
             ..Claim::default()
         };
         assert_eq!(
             complaint(&claim),
-            "\"fine\\n\\u{1b}[31m\" quotation: no such quotation (quotation)"
+            format!(
+                "“fine {}l…” quotation: no such quotation (quotation)",
+                "long ".repeat(10)
+            )
         );
     }
 }

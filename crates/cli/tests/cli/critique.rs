@@ -110,7 +110,7 @@ async fn a_file_becomes_statistics_and_a_checked_critique() {
         "66.7%",
         "70.0% are positive.",
         "attempt 2: the fact sheet does not support 1 claim of the text above",
-        "\"70.0%\" figure: the sheet says 66.7% (share of positive reviews)",
+        "“70.0%” figure: the sheet says 66.7% (share of positive reviews)",
         "2 of 2 claims are supported",
         "scribe v3: attempt 2 of 2, 101 tokens, 50 tokens/s",
     ] {
@@ -328,7 +328,7 @@ async fn an_unsupported_sentence_that_is_delivered_is_shown_as_it_is() {
     );
     assert!(
         ran.stdout
-            .contains("✗ \"9\" figure: the sheet says 300[31m (number of reviews)"),
+            .contains("✗ “9” figure: the sheet says 300[31m (number of reviews)"),
         "{ran:?}"
     );
     assert!(ran.stdout.contains("0 of 1 claims are supported"), "{ran:?}");

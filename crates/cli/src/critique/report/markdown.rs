@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use understudy_protocol::v1::Claim;
+use understudy_protocol::v1::{Claim, ClaimKind};
 
 use super::{Bins, Critique, Document, confidence_bins, kind_name, length_bins};
 use crate::{
-    critique::tell::{run_lines, share, written},
+    critique::tell::{quoted, run_lines, share, written},
     output::thousands,
 };
 
@@ -76,7 +76,11 @@ fn prose(document: &Document, critique: &Critique) -> String {
 }
 
 fn mark(document: &Document, claim: &Claim) -> String {
-    let said = line(&claim.text).replace(['[', ']'], "");
+    let said = match claim.kind() {
+        ClaimKind::Quotation => quoted(&claim.text),
+        _ => claim.text.clone(),
+    };
+    let said = line(&said).replace(['[', ']'], "");
     if !claim.supported {
         return format!("✗ **{said}** {}", line(&claim.reason));
     }

@@ -116,17 +116,6 @@ impl Histogram<'_> {
         let base = HEIGHT - BOTTOM;
         let step = (WIDTH - 2.0 * MARGIN) / counts.len().max(1) as f64;
         let every = counts.len().div_ceil(NAMES_MAX).max(1);
-        for (line, count) in [(TOP, most), ((TOP + base) / 2.0, most / 2)] {
-            let _ = writeln!(
-                svg,
-                "<line class=\"grid\" x1=\"{MARGIN}\" x2=\"{}\" y1=\"{line:.1}\" y2=\"{line:.1}\"/>\
-                 <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - MARGIN,
-                WIDTH - MARGIN,
-                line - 4.0,
-                thousands(count)
-            );
-        }
         for (index, (name, &count)) in names.iter().zip(counts).enumerate() {
             let left = MARGIN + index as f64 * step;
             let height = (base - TOP) * count as f64 / most.max(1) as f64;
@@ -149,6 +138,17 @@ impl Histogram<'_> {
                     escape(from)
                 );
             }
+        }
+        for (line, count) in [(TOP, most), ((TOP + base) / 2.0, most / 2)] {
+            let _ = writeln!(
+                svg,
+                "<line class=\"grid\" x1=\"{MARGIN}\" x2=\"{}\" y1=\"{line:.1}\" y2=\"{line:.1}\"/>\
+                 <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                WIDTH - MARGIN,
+                WIDTH - MARGIN,
+                line - 4.0,
+                thousands(count)
+            );
         }
         let _ = writeln!(
             svg,
