@@ -13,6 +13,8 @@ pub(crate) struct Batch {
     pub(crate) rows: Tensor,
     /// What comes next there.
     pub(crate) targets: Tensor,
+    /// How much that counts.
+    pub(crate) weights: Tensor,
     pub(crate) tokens: usize,
 }
 
@@ -55,6 +57,7 @@ impl Batch {
             ids: Tensor::f_from_slice(&ids)?.f_view([i64::try_from(lessons.len())?, i64::try_from(time)?])?,
             rows: Tensor::f_from_slice(&rows)?,
             targets: Tensor::f_from_slice(&targets)?,
+            weights: Tensor::f_from_slice(&lessons.iter().flat_map(|lesson| lesson.weights.clone()).collect::<Vec<f32>>())?,
             tokens: ids.len(),
         })
     }
@@ -65,10 +68,7 @@ mod tests {
     use super::*;
 
     fn lesson(length: u32, answer: usize) -> Tokens {
-        Tokens {
-            ids: (10..10 + length).collect(),
-            answer,
-        }
+        Tokens::new((10..10 + length).collect(), answer)
     }
 
     #[test]

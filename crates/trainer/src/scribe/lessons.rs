@@ -10,17 +10,20 @@ use rand_chacha::ChaCha8Rng;
 use understudy_grounding::prompt::{Message, Role};
 
 use super::grammar::{Example, Material, example};
-use super::tokenizer::{Tokenizer, Tokens};
+use super::tokenizer::{Part, Tokenizer, Tokens};
 
 /// Shares of the run after which copying gives way to writing, and the short prompts to the whole ones.
 const COPYING_UNTIL: f64 = 0.10;
 const WRITING_FROM: f64 = 0.16;
-const WHOLE_FROM: f64 = 0.70;
+const WHOLE_FROM: f64 = 0.80;
 /// How often a whole critique has the system prompt before that.
-const SYSTEM_EARLY: f64 = 0.2;
+const SYSTEM_EARLY: f64 = 0.3;
 /// Of the lessons that are not critiques, later on.
 const COPYING_LATER: f64 = 0.08;
 const REVIEWS: f64 = 0.04;
+/// How much tokens count that are copied, next to prose, much of which is chance; and those of reviews, most of which is.
+const COPIED_WEIGHT: f32 = 3.0;
+const REVIEW_WEIGHT: f32 = 0.1;
 const REVIEW_BYTES: usize = 800;
 /// Lines of a sheet to copy from.
 const COPIED_LINES: std::ops::RangeInclusive<usize> = 2..=9;
@@ -51,7 +54,14 @@ impl School<'_> {
         if !rng.random_bool(whole) && messages.len() == 2 {
             messages.remove(0);
         }
-        self.tokenizer.conversation(&messages, Some(&answer))
+        self.weighted(&messages, &answer)
+    }
+
+    fn weighted(&self, messages: &[Message], answer: &str) -> anyhow::Result<Tokens> {
+        let mut tokens = self.tokenizer.conversation(messages, Some(answer))?;
+        let weight = |part| if part == Part::Prose { 1.0 } else { COPIED_WEIGHT };
+        tokens.weights = self.tokenizer.parts(&tokens)?.into_iter().map(weight).collect();
+        Ok(tokens)
     }
 
     fn review(&self, rng: &mut ChaCha8Rng) -> anyhow::Result<Tokens> {
@@ -61,7 +71,9 @@ impl School<'_> {
             .map(|(at, _)| at)
             .find(|&at| at >= REVIEW_BYTES)
             .unwrap_or(review.len());
-        self.tokenizer.plain(&review[..end])
+        let mut tokens = self.tokenizer.plain(&review[..end])?;
+        tokens.weights.fill(REVIEW_WEIGHT);
+        Ok(tokens)
     }
 
     /// Some lines of a sheet in, the same figures and quotations in another order out.
@@ -80,12 +92,12 @@ impl School<'_> {
             })
             .collect();
         let content = format!("Facts:\n{}\nWrite them again.", question.concat());
-        self.tokenizer.conversation(
+        self.weighted(
             &[Message {
                 role: Role::User,
                 content,
             }],
-            Some(&answer.join(" ")),
+            &answer.join(" "),
         )
     }
 }

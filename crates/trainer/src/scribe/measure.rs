@@ -7,19 +7,11 @@ use tch::{Kind, Tensor, no_grad};
 use super::batches::{Batch, group};
 use super::grammar::{Material, example};
 use super::network::Network;
-use super::tokenizer::{Tokenizer, Tokens};
+use super::tokenizer::{Part, Tokenizer};
 
 const SEED: u64 = 0x0DD5_EED5;
 const EXAMPLES: u64 = 32;
 const BATCH_TOKENS: usize = 4096;
-
-/// What a token of an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Prose,
-    Digit,
-    Quotation,
-}
 
 /// Held-out examples.
 pub(crate) struct Examination {
@@ -46,7 +38,7 @@ impl Examination {
         let batches = group(lessons, BATCH_TOKENS).into_iter().map(|lessons| {
             let parts = lessons
                 .iter()
-                .map(|lesson| parts(lesson, tokenizer))
+                .map(|lesson| tokenizer.parts(lesson))
                 .collect::<anyhow::Result<Vec<_>>>()?;
             Ok((Batch::new(&lessons)?, parts.concat()))
         });
@@ -64,7 +56,9 @@ impl Examination {
             for (batch, parts) in &self.batches {
                 let states = network.states(&weights, &batch.ids, Some(&batch.rows), None)?;
                 let logits = weights.logits(&states)?;
-                loss += cross_entropy(&logits, &batch.targets)?.f_double_value(&[])?;
+                loss += cross_entropy(&logits, &batch.targets)?
+                    .f_sum(Kind::Float)?
+                    .f_double_value(&[])?;
                 let right: Vec<bool> = logits.f_argmax(-1, false)?.f_eq_tensor(&batch.targets)?.try_into()?;
                 for (&part, right) in parts.iter().zip(right) {
                     counts[part as usize][usize::from(right)] += 1;
@@ -85,29 +79,10 @@ impl Examination {
     }
 }
 
-/// The sum over all rows.
+/// The loss of each row.
 pub(crate) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> anyhow::Result<Tensor> {
-    Ok(logits
-        .f_cross_entropy_loss(targets, None::<&Tensor>, tch::Reduction::Sum, -100, 0.0)?
-        .f_to_kind(Kind::Float)?)
-}
-
-/// What each token of the answer is.
-fn parts(lesson: &Tokens, tokenizer: &Tokenizer) -> anyhow::Result<Vec<Part>> {
-    let mut quoted = false;
-    lesson.ids[lesson.answer..]
-        .iter()
-        .map(|&id| {
-            let text = tokenizer.decode(&[id])?;
-            let was = quoted;
-            quoted ^= text.matches('"').count() % 2 == 1;
-            Ok(match text.as_str() {
-                _ if was => Part::Quotation,
-                digit if digit.len() == 1 && digit.bytes().all(|byte| byte.is_ascii_digit()) => Part::Digit,
-                _ => Part::Prose,
-            })
-        })
-        .collect()
+    let losses = logits.f_cross_entropy_loss(targets, None::<&Tensor>, tch::Reduction::None, -100, 0.0)?;
+    Ok(losses.f_to_kind(Kind::Float)?)
 }
 
 impl fmt::Display for Marks {

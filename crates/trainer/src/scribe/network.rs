@@ -297,11 +297,11 @@ impl Network {
         self.scaled(&x)
     }
 
-    /// The sum of the losses where the batch is judged.
+    /// The weighted sum of the losses where the batch is judged.
     pub(crate) fn loss(&self, batch: &Batch) -> anyhow::Result<Tensor> {
         let weights = self.weights()?;
         let states = self.states(&weights, &batch.ids, Some(&batch.rows), None)?;
-        cross_entropy(&weights.logits(&states)?, &batch.targets)
+        Ok(cross_entropy(&weights.logits(&states)?, &batch.targets)?.f_dot(&batch.weights)?)
     }
 
     pub(crate) fn parameters(&self) -> usize {

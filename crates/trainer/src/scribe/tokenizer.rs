@@ -79,6 +79,23 @@ pub(crate) struct Tokens {
     pub(crate) ids: Vec<u32>,
     /// The model learns to say the tokens from here on.
     pub(crate) answer: usize,
+    /// How much each of them counts.
+    pub(crate) weights: Vec<f32>,
+}
+
+/// What a token of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Prose,
+    Digit,
+    Quotation,
+}
+
+impl Tokens {
+    pub(crate) fn new(ids: Vec<u32>, answer: usize) -> Self {
+        let weights = vec![1.0; ids.len() - answer];
+        Self { ids, answer, weights }
+    }
 }
 
 /// The scribe's tokenizer.
@@ -164,7 +181,7 @@ impl Tokenizer {
     pub(crate) fn plain(&self, text: &str) -> anyhow::Result<Tokens> {
         let mut ids = vec![Self::id("<|begin_of_text|>")?];
         ids.extend(self.encode(text)?);
-        Ok(Tokens { ids, answer: 1 })
+        Ok(Tokens::new(ids, 1))
     }
 
     /// As llama.cpp renders Llama 3's template, up to where the model answers, then the answer and the end of its turn.
@@ -188,7 +205,23 @@ impl Tokenizer {
             ids.extend(self.encode(answer.trim())?);
             ids.push(Self::id("<|eot_id|>")?);
         }
-        Ok(Tokens { ids, answer: start })
+        Ok(Tokens::new(ids, start))
+    }
+
+    /// What each token of the answer is.
+    pub(crate) fn parts(&self, tokens: &Tokens) -> anyhow::Result<Vec<Part>> {
+        let mut quoted = false;
+        let part = |&id: &u32| {
+            let text = self.decode(&[id])?;
+            let was = quoted;
+            quoted ^= text.matches('"').count() % 2 == 1;
+            Ok(match text.as_str() {
+                _ if was => Part::Quotation,
+                digit if digit.len() == 1 && digit.bytes().all(|byte| byte.is_ascii_digit()) => Part::Digit,
+                _ => Part::Prose,
+            })
+        };
+        tokens.ids[tokens.answer..].iter().map(part).collect()
     }
 
     fn header(&self, role: &str, ids: &mut Vec<u32>) -> anyhow::Result<()> {

@@ -249,18 +249,14 @@ impl Run<'_> {
     /// Adds up the gradients of all groups in the parameters. Each thread takes groups whole: threads inside one operation would
     /// wait for each other after each of these small ones. Returns the mean loss and the number of tokens.
     fn gradients(&self, groups: &[Vec<Tokens>]) -> anyhow::Result<(f64, usize)> {
-        let judged: usize = groups
-            .iter()
-            .flatten()
-            .map(|lesson| lesson.ids.len() - lesson.answer)
-            .sum();
+        let judged: f32 = groups.iter().flatten().flat_map(|lesson| &lesson.weights).sum();
         let next = AtomicUsize::new(0);
         let work = |network: Network| -> anyhow::Result<(f64, usize)> {
             tch::set_num_threads(1);
             let (mut loss, mut tokens) = (0.0, 0);
             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let batch = Batch::new(group)?;
-                let part = network.loss(&batch)?.f_div_scalar(judged as f64)?;
+                let part = network.loss(&batch)?.f_div_scalar(f64::from(judged))?;
                 // Into the parameters' sums, each behind a lock of libtorch.
                 part.f_backward()?;
                 loss += part.f_double_value(&[])?;

@@ -190,10 +190,7 @@ fn it_copies_before_it_is_trained() {
 #[test]
 fn padding_changes_nothing() {
     let (network, _stores) = network();
-    let lessons = [10, 6].map(|length: u32| Tokens {
-        ids: (7..7 + length).collect(),
-        answer: 3,
-    });
+    let lessons = [10, 6].map(|length: u32| Tokens::new((7..7 + length).collect(), 3));
     let loss = |lessons: &[Tokens]| network.loss(&Batch::new(lessons).unwrap()).unwrap().double_value(&[]);
     assert!((loss(&lessons) - loss(&lessons[..1]) - loss(&lessons[1..])).abs() < 1e-3);
 }
@@ -215,10 +212,7 @@ fn rounded_weights_have_sixteen_levels_a_block_and_are_near() {
 fn steps_lower_the_loss_also_with_rounded_weights() {
     let (mut network, stores) = network();
     let lessons: Vec<Tokens> = (0..4)
-        .map(|i| Tokens {
-            ids: (0..20).map(|at| 5 + (at * (i + 3)) % 50).collect(),
-            answer: 1,
-        })
+        .map(|i| Tokens::new((0..20).map(|at| 5 + (at * (i + 3)) % 50).collect(), 1))
         .collect();
     let batch = Batch::new(&lessons).unwrap();
     let mut muon = Muon::new(&stores.matrices, 0.01, Kind::Float).unwrap();
