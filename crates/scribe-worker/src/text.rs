@@ -1,6 +1,6 @@
 //! From a model's bytes to text that can be sent (pure).
 //!
-//! Invariants: what comes out is whole characters; no part of a stop string comes out, also when it came in pieces; what
+//! Invariants: what comes out is whole characters; a stop string never comes out, also when it came in pieces; what
 //! cannot be UTF-8 becomes U+FFFD. At most the longest stop string's bytes are held back.
 
 use encoding_rs::{Decoder, UTF_8};
@@ -60,11 +60,12 @@ impl Text {
     }
 
     fn find_stop(&mut self) -> Option<usize> {
-        let first = self
+        // The one that was complete first, so that it does not matter how the text came in pieces.
+        let places = self
             .stops
             .iter()
-            .filter_map(|stop| self.held.find(stop.as_str()))
-            .min()?;
+            .filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.len())));
+        let (first, _) = places.min_by_key(|&(begin, length)| (begin + length, begin))?;
         self.stopped = true;
         Some(first)
     }
@@ -132,7 +133,8 @@ mod tests {
             (vec![String::new(), String::new(), "ENG".into(), String::new()], false)
         );
         assert_eq!(all(&["END"], &[b"E"]), (vec![String::new(), "E".into()], false));
-        // The first in the text, not in the list.
+        // The first in the text, not in the list; of two that overlap, the one that is complete first.
+        assert_eq!(all(&["abc", "b"], &[b"xabc"]).0, ["xa"]);
         assert_eq!(all(&["b", "a"], &[b"xab"]).0, ["x"]);
         // A stop string of characters that came in pieces.
         assert_eq!(all(&["€"], &[b"1\xe2\x82", b"\xac2"]).0, ["1", ""]);
@@ -142,7 +144,8 @@ mod tests {
     proptest! {
         #[test]
         fn cutting_changes_nothing(text in "[ab€]{0,40}", stops in prop::collection::vec("[ab€]{1,4}", 0..3), cut in 1usize..5) {
-            let end = stops.iter().filter_map(|stop| text.find(stop.as_str())).min();
+            let places = stops.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop.len())));
+            let end = places.min_by_key(|&(begin, length)| (begin + length, begin)).map(|place| place.0);
             let pieces: Vec<&[u8]> = text.as_bytes().chunks(cut).collect();
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
             let (out, stopped) = all(&stops, &pieces);

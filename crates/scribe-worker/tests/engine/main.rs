@@ -85,11 +85,10 @@ fn greedy_is_the_same_alone_and_in_a_batch_of_eight() {
     let prompts: Vec<String> = (1..=8)
         .map(|n| "Once upon a time ".repeat(n) + &n.to_string())
         .collect();
-    let alone: Vec<String> = prompts
-        .iter()
-        .map(|text| Hand::new(&model, 8).run(prompt(text, 48)).0)
-        .collect();
-    let mut hand = Hand::new(&model, 8);
+    // Work is split among threads in different ways.
+    let threads = |threads| Hand::with(&model, 8, 4096, threads);
+    let alone: Vec<String> = prompts.iter().map(|text| threads(2).run(prompt(text, 48)).0).collect();
+    let mut hand = threads(2);
     let mut streams: Vec<_> = prompts.iter().map(|text| hand.start(prompt(text, 48))).collect();
     hand.finish();
     let together: Vec<String> = streams.iter_mut().map(|stream| all(stream).0).collect();
@@ -198,14 +197,14 @@ fn deadlines_end_what_runs_and_what_waits() {
 fn full_cache_makes_requests_wait_and_old_sequences_go() {
     let (_folder, path) = file(true);
     let model = model(&path, 8);
-    let mut hand = Hand::new(&model, 8);
-    // Each may take nearly a whole context, and there is room for two.
-    let text = |n: usize| format!("{n}").repeat(7000);
-    let mut streams: Vec<_> = (0..5).map(|n| hand.start(prompt(&text(n), 1100))).collect();
+    let mut hand = Hand::with(&model, 8, 2048, 1);
+    // There is room for two.
+    let text = |n: usize| format!("{n}").repeat(700);
+    let mut streams: Vec<_> = (0..5).map(|n| hand.start(prompt(&text(n), 110))).collect();
     hand.turn();
     assert_eq!(hand.busy(), 2);
     hand.finish();
     for stream in &mut streams {
-        assert_eq!(all(stream).1.unwrap().usage.completion, 1100);
+        assert_eq!(all(stream).1.unwrap().usage.completion, 110);
     }
 }

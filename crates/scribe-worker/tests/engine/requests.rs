@@ -33,9 +33,9 @@ fn hostile_requests_are_refused_and_the_engine_lives() {
 
     let ends = |generation: Generation| run(&loaded, generation).1;
     refused(
-        ends(prompt(&"x".repeat(2047), 8)),
+        ends(prompt(&"x".repeat(2046), 8)),
         "sampling.max_tokens",
-        &["2048", "8"],
+        &["2047", "8"],
     );
     refused(ends(prompt(&"x".repeat(2048), 1)), "prompt", &["2049", "2048"]);
     refused(ends(prompt(&"x".repeat(10_000_000), 1)), "prompt", &["10000000"]);
@@ -71,7 +71,8 @@ fn hostile_requests_are_refused_and_the_engine_lives() {
         "grammar",
         &["no token"],
     );
-    let ambiguous = "root ::= s\ns ::= \"a\" s t | \"a\" t s | \"a\"\nt ::= \"a\" t s | \"a\" s t | \"a\"";
+    // Twice as many ways with each character, and no end.
+    let ambiguous = "root ::= s\ns ::= \"a\" s t | \"a\" t s\nt ::= \"a\" t s | \"a\" s t";
     refused(ends(grammar("x", ambiguous, 2000)), "grammar", &["ambiguous"]);
     let schema = |schema: &str| Generation {
         constraint: Some(Constraint::JsonSchema(schema.to_owned())),

@@ -192,13 +192,18 @@ pub(crate) struct Hand<'a> {
 
 impl<'a> Hand<'a> {
     pub(crate) fn new(model: &'a Model, slots: usize) -> Self {
+        // One thread: tests run beside each other, and OpenMP's threads spin while they wait.
+        Self::with(model, slots, 2 * CONTEXT, 1)
+    }
+
+    pub(crate) fn with(model: &'a Model, slots: usize, kv_tokens: u32, threads: u32) -> Self {
         let gauges = Arc::<Gauges>::default();
         let setup = Setup {
             place: Place::Cpu,
             slots,
-            kv_tokens: 2 * CONTEXT,
+            kv_tokens,
             batch_tokens: 512,
-            threads: 2,
+            threads,
         };
         let runner = Runner::new(Backend::get().unwrap(), model, &setup, Arc::clone(&gauges)).unwrap();
         Self { runner, model, gauges }
@@ -281,7 +286,7 @@ pub(crate) fn options(slots: u32) -> EngineOptions {
         kv_tokens: None,
         batch_tokens: number(512),
         queue_depth_max: number(4),
-        threads: Some(number(2)),
+        threads: Some(number(1)),
     }
 }
 
