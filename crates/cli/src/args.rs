@@ -41,7 +41,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Up(UpOptions),
+    Up(Box<UpOptions>),
     /// Publishes and shows the versions of models
     #[command(subcommand)]
     Models(ModelsCommand),

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    Publish(PublishOptions),
+    Publish(Box<PublishOptions>),
     /// Lists every model, its versions and their shares of the traffic
     List,
     /// Shows a model's versions, or one version in full

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(
             complaint(&claim),
             format!(
-                "“fine {}l…” quotation: no such quotation (quotation)",
+                "“fine {}long…” quotation: no such quotation (quotation)",
                 "long ".repeat(10)
             )
         );
