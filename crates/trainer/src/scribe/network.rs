@@ -4,18 +4,16 @@
 //! weights, norms, softmax and loss are fp32; the products are computed in `kind`.
 
 mod induction;
+mod matrix;
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use tch::nn::{Init, VarStore};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
 use super::batches::Batch;
 use super::measure::cross_entropy;
-
-/// Sub-blocks of 4-bit weights share a scale and a minimum.
-const QUANTISED_TOGETHER: i64 = 32;
-const LEVELS: f64 = 15.0;
+use matrix::Matrix;
 
 /// A network's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,42 +57,6 @@ impl Shape {
             "heads must divide width into even parts, and kv-heads must divide heads"
         );
         Ok(())
-    }
-}
-
-/// A linear layer's weights, with what rounding them to 4 bits would change.
-struct Matrix {
-    value: Tensor,
-    rounding: Option<Tensor>,
-}
-
-impl Matrix {
-    fn new(store: &VarStore, name: &str, size: [i64; 2], deviation: f64) -> anyhow::Result<Self> {
-        let init = Init::Randn {
-            mean: 0.0,
-            stdev: deviation,
-        };
-        let (path, name) = name.rsplit_once('.').unwrap_or(("", name));
-        let value = path
-            .split('.')
-            .fold(store.root(), |at, part| at / part)
-            .f_var(name, &size, init)?;
-        Ok(Self { value, rounding: None })
-    }
-
-    fn share(&self) -> Self {
-        let Self { value, rounding } = self;
-        Self {
-            value: value.shallow_clone(),
-            rounding: rounding.as_ref().map(Tensor::shallow_clone),
-        }
-    }
-
-    fn effective(&self) -> anyhow::Result<Tensor> {
-        Ok(match &self.rounding {
-            Some(rounding) => self.value.f_add(rounding)?,
-            None => self.value.shallow_clone(),
-        })
     }
 }
 
@@ -367,7 +329,7 @@ impl Network {
     /// through. `false` ends it.
     pub(crate) fn round_weights(&mut self, on: bool) -> anyhow::Result<()> {
         for matrix in self.blocks.iter_mut().flat_map(Block::matrices) {
-            matrix.rounding = if on { Some(rounding(&matrix.value)?) } else { None };
+            matrix.round(on)?;
         }
         Ok(())
     }
@@ -435,24 +397,6 @@ impl Block {
         } = self;
         [query, key, value, output, gate, up, down]
     }
-}
-
-/// What rounding to 4 bits, with a scale and a minimum for each few weights of a row, adds to the weights.
-fn rounding(weights: &Tensor) -> anyhow::Result<Tensor> {
-    no_grad(|| {
-        let size = weights.size();
-        let blocks = weights.f_detach()?.f_view([-1, QUANTISED_TOGETHER])?;
-        let low = blocks.f_amin([1].as_slice(), true)?.f_clamp_max(0.0)?;
-        let step = (blocks.f_amax([1].as_slice(), true)?.f_sub(&low)?.f_div_scalar(LEVELS)?).f_clamp_min(1e-12)?;
-        let rounded = blocks
-            .f_sub(&low)?
-            .f_div(&step)?
-            .f_round()?
-            .f_clamp(0.0, LEVELS)?
-            .f_mul(&step)?
-            .f_add(&low)?;
-        Ok(rounded.f_sub(&blocks)?.f_view(size.as_slice())?)
-    })
 }
 
 /// The rotations of each position, as complex numbers.

@@ -10,7 +10,8 @@
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{Block, Matrix, Network};
+use super::matrix::Matrix;
+use super::{Block, Network};
 
 /// Of random embeddings, and of column 0 in multiples of it.
 const DEVIATION: f64 = 0.05;

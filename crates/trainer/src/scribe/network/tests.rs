@@ -1,5 +1,6 @@
-use tch::IndexOp as _;
+use tch::{IndexOp as _, no_grad};
 
+use super::matrix::rounding;
 use super::*;
 use crate::optimizer::{AdamW, Settings};
 use crate::scribe::muon::Muon;
