@@ -193,7 +193,7 @@ pub(super) fn written(critique: &Critique) -> String {
 /// An unsupported claim on one line.
 pub(super) fn complaint(claim: &Claim) -> String {
     let kind = kind_name(claim.kind());
-    let fact = if claim.fact.is_empty() {
+    let fact = if claim.fact.is_empty() || claim.reason.contains(&claim.fact) {
         String::new()
     } else {
         format!(" ({})", claim.fact)
@@ -258,10 +258,7 @@ mod tests {
         };
         assert_eq!(
             complaint(&claim),
-            format!(
-                "“fine {}long…” quotation: no such quotation (quotation)",
-                "long ".repeat(10)
-            )
+            format!("“fine {}long…” quotation: no such quotation", "long ".repeat(10))
         );
     }
 }
