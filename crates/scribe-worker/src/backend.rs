@@ -99,11 +99,12 @@ impl Backend {
         if folder.to_str().is_some() {
             load_backends_from_path(&folder);
         }
-        let llama = LlamaBackend::init().map_err(|error| BackendError::Init(error.to_string()))?;
+        // Before llama.cpp starts, which would search, if there are none, the folder that it was built in.
         let devices = list_llama_ggml_backend_devices();
         if !devices.iter().any(|one| one.device_type == LlamaBackendDeviceType::Cpu) {
             return Err(BackendError::NoProcessor(folder.display().to_string()));
         }
+        let llama = LlamaBackend::init().map_err(|error| BackendError::Init(error.to_string()))?;
         for device in &devices {
             tracing::info!(
                 name = device.name,

@@ -70,6 +70,8 @@ impl Probe {
             .arg(FLAG)
             .arg(path)
             .args(["--device", device.name()])
+            // Its last words are to be the reason.
+            .envs([("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "0")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(words.try_clone()?)
