@@ -83,6 +83,11 @@ fn measured_on_the_development_set() {
 }
 
 #[test]
+fn measured_on_the_fresh_set() {
+    hold_the_bar("fresh.txt");
+}
+
+#[test]
 fn measured_on_the_held_out_set() {
     hold_the_bar("held_out.txt");
 }

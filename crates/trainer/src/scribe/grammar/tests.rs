@@ -21,15 +21,6 @@ fn material() -> Material {
     Material::from_reviews(&(0..3000).map(review).collect::<Vec<_>>()).unwrap()
 }
 
-fn unsupported(report: &Report, text: &str) -> Vec<String> {
-    let complaints = report.complaints();
-    if complaints.is_empty() {
-        complaints
-    } else {
-        [complaints, vec![text.to_owned()]].concat()
-    }
-}
-
 #[test]
 fn what_the_grammar_writes_is_grounded() {
     let material = material();
