@@ -20,7 +20,7 @@ fn the_starters_recipe_is_good_and_reads_back() {
 #[test]
 fn bad_recipes_are_refused_with_a_reason() {
     for (old, new, reason) in [
-        ("steps = 6000", "steps = 0", "steps"),
+        ("steps = 1744", "steps = 0", "steps"),
         ("clip = 1.0", "clip = -1.0", "clip"),
         ("cool-down = 0.5", "cool-down = 1.5", "cool-down"),
         ("heads = 4", "heads = 3", "heads must divide"),
