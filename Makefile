@@ -60,8 +60,21 @@ train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, take
 evaluate-starter: build ## Evaluates models/starter on the IMDb test split (needs UNDERSTUDY_DATA)
 	UNDERSTUDY_BIN=$(BIN) scripts/evaluate-starter.sh
 
+.PHONY: train-scribe
+train-scribe: build ## Trains models/starter-scribe again (needs UNDERSTUDY_DATA, takes about 70 minutes)
+	UNDERSTUDY_BIN=$(BIN) scripts/train-scribe.sh
+
+.PHONY: evaluate-scribe
+evaluate-scribe: build ## Counts the supported figures of the starter scribe on 100 unseen fact sheets (needs UNDERSTUDY_DATA)
+	UNDERSTUDY_BIN=$(BIN) scripts/evaluate-scribe.sh
+
 .PHONY: bench
 bench: ## Measures against transformers, ONNX Runtime and a direct call, and writes the tables to the terminal
 	@scripts/setup.sh --bench
 	cargo build --release --workspace --bins --examples
 	UNDERSTUDY_BIN=$(BIN) bench/run.sh
+
+.PHONY: bench-scribe
+bench-scribe: build ## Measures the scribe beside llama.cpp's own server (SHAPES="--shape 8b" for 8 billion parameters)
+	@scripts/setup.sh --bench
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-bench/bin/python bench/scribe/run.py $(SHAPES)
