@@ -53,11 +53,12 @@ impl Batch {
                 }
             }
         }
+        let weights: Vec<f32> = lessons.iter().flat_map(|lesson| &lesson.weights).copied().collect();
         Ok(Self {
             ids: Tensor::f_from_slice(&ids)?.f_view([i64::try_from(lessons.len())?, i64::try_from(time)?])?,
             rows: Tensor::f_from_slice(&rows)?,
             targets: Tensor::f_from_slice(&targets)?,
-            weights: Tensor::f_from_slice(&lessons.iter().flat_map(|lesson| lesson.weights.clone()).collect::<Vec<f32>>())?,
+            weights: Tensor::f_from_slice(&weights)?,
             tokens: ids.len(),
         })
     }

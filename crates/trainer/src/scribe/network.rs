@@ -402,9 +402,11 @@ impl Block {
 /// The rotations of each position, as complex numbers.
 fn turns(shape: &Shape) -> anyhow::Result<Tensor> {
     let half = shape.head_width() / 2;
-    let exponents = Tensor::f_arange(half, (Kind::Double, Device::Cpu))?.f_mul_scalar(-1.0 / half as f64)?;
-    let speeds = Tensor::f_full([1], shape.rope_base, (Kind::Double, Device::Cpu))?.f_pow(&exponents)?;
-    let positions = Tensor::f_arange(shape.context, (Kind::Double, Device::Cpu))?;
+    let speeds: Vec<f64> = (0..half)
+        .map(|pair| shape.rope_base.powf(-(pair as f64) / half as f64))
+        .collect();
+    let positions: Vec<f64> = (0..shape.context).map(|position| position as f64).collect();
+    let (speeds, positions) = (Tensor::f_from_slice(&speeds)?, Tensor::f_from_slice(&positions)?);
     let angles = positions.f_outer(&speeds)?;
     let pairs = Tensor::f_stack(&[angles.f_cos()?, angles.f_sin()?], -1)?.f_to_kind(Kind::Float)?;
     Ok(pairs.f_view_as_complex()?.f_unsqueeze(1)?)

@@ -1,5 +1,5 @@
-use rand::SeedableRng as _;
 use super::*;
+use rand::SeedableRng as _;
 
 fn material() -> Material {
     let word = |index: usize| {
