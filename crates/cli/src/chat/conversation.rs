@@ -142,7 +142,7 @@ mod tests {
             ("/reset", Input::Reset),
             ("/system", Input::System(None)),
             ("/system  be brief ", Input::System(Some("be brief"))),
-            ("/sytem x", Input::Unknown("/sytem")),
+            ("/sing x", Input::Unknown("/sing")),
             ("/exit", Input::Exit),
         ];
         for (line, expected) in cases {
