@@ -102,6 +102,7 @@ impl Reading<'_> {
                     _ if partner[position] => (vec![other_than(all[0], knowledge)], Hold::Strict),
                     Some(label) => (vec![labels[label].what], Hold::Strict),
                     None if labels.is_empty() => inherited.clone(),
+                    None if self.owned(segment, &self.figures[index], &labels) => self.earlier(segment),
                     None if all.len() == 1 && !whole_subject => (all.clone(), Hold::Strict),
                     None => (all.clone(), Hold::Weak),
                 };
@@ -187,23 +188,50 @@ impl Reading<'_> {
                 && self.tokens[figure.tokens.end.min(first)..first]
                     .iter()
                     .any(|token| token.among(", ( and"));
+        // "The overall mean confidence of 0.94".
+        if self.tokens[until.saturating_sub(5).max(start)..until]
+            .iter()
+            .any(|token| token.is("overall"))
+        {
+            return true;
+        }
         let subject = self.tokens[start..until].iter().any(|token| {
             knowledge.is_item(&token.lower) || token.among("corpus collection overall whole all sample altogether")
         });
         comma && subject
     }
 
+    fn classes_of(&self, segment: usize) -> Vec<About> {
+        let mut classes: Vec<About> = Vec::new();
+        for label in self.in_segment(&self.classes, segment) {
+            if !classes.contains(&label.what) {
+                classes.push(label.what);
+            }
+        }
+        classes
+    }
+
+    /// The classes of the nearest segment before that names some.
+    fn earlier(&self, segment: usize) -> (Vec<About>, Hold) {
+        let named = (0..segment).rev().map(|earlier| self.classes_of(earlier));
+        let mut named = named.filter(|classes| !classes.is_empty());
+        named
+            .next()
+            .map_or((Vec::new(), Hold::Free), |classes| (classes, Hold::Weak))
+    }
+
+    /// "Even the lower end of its interval, 51.5%, lies above that of the positive ones": of what was named before.
+    fn owned(&self, segment: usize, figure: &Figure, labels: &[Label<About>]) -> bool {
+        let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
+        let before = start.min(figure.tokens.start)..figure.tokens.start;
+        labels.iter().all(|label| label.tokens.start >= figure.tokens.end)
+            && self.tokens[before].iter().any(|token| token.among("its their"))
+            && !self.earlier(segment).0.is_empty()
+    }
+
     /// The classes of a segment that names none.
     fn inherited(&self, segment: usize, contexts: &[Context]) -> (Vec<About>, Hold) {
-        let classes_of = |segment: usize| {
-            let mut classes: Vec<About> = Vec::new();
-            for label in self.in_segment(&self.classes, segment) {
-                if !classes.contains(&label.what) {
-                    classes.push(label.what);
-                }
-            }
-            classes
-        };
+        let classes_of = |segment: usize| self.classes_of(segment);
         if let Some(Some(outer)) = self.against.get(segment) {
             // Against the figure before; or against the class, where there is one.
             let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
@@ -216,7 +244,14 @@ impl Reading<'_> {
             let bound = before
                 .map(|(_, context)| context.classes.clone())
                 .filter(|classes| classes.len() == 1);
+            // Of two that the clause may be about, the one or the other.
+            let either = before
+                .map(|(_, context)| context.classes.clone())
+                .filter(|classes| classes.len() == 2);
             let outer = classes_of(*outer);
+            if let (Some(either), true) = (either, outer.is_empty()) {
+                return (either, Hold::Weak);
+            }
             let bound = bound.unwrap_or_else(|| outer.clone());
             let [About::Class(class)] = bound.as_slice() else {
                 return (Vec::new(), Hold::Free);
@@ -230,11 +265,9 @@ impl Reading<'_> {
                 _ => (vec![About::Others(*class)], Hold::Strict),
             };
         }
-        for earlier in (0..segment).rev() {
-            let classes = classes_of(earlier);
-            if !classes.is_empty() {
-                return (classes, Hold::Weak);
-            }
+        let earlier = self.earlier(segment);
+        if !earlier.0.is_empty() {
+            return earlier;
         }
         const PRONOUNS: &str = "they their these those them it its this that";
         let refers =

@@ -96,10 +96,20 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
 fn is_aside(tokens: &[Token<'_>], classes: &[Label<About>], at: usize) -> bool {
     const ASIDE_TOKENS_MAX: usize = 16;
     let end = (at + 2..(at + ASIDE_TOKENS_MAX).min(tokens.len())).find(|index| tokens[*index].is(","));
+    // ", which is 73.5% of the total,"
+    if end.is_some_and(|end| end <= at + 9) && (equates(tokens, at) || equates(tokens, at + 1)) {
+        return true;
+    }
     end.is_some_and(|end| {
         let named = |range: Range<usize>| classes.iter().any(|label| range.contains(&label.tokens.start));
         named(0..at) && !named(at..end) && named(end..tokens.len())
     })
+}
+
+/// "Which is 73.5% of the total".
+fn equates(tokens: &[Token<'_>], at: usize) -> bool {
+    let is = |at: usize, words: &str| tokens.get(at).is_some_and(|token| token.among(words));
+    is(at, "which") && is(at + 1, "is are was were makes make equals means")
 }
 
 impl<'t> Reading<'t> {
@@ -152,7 +162,27 @@ impl<'t> Reading<'t> {
             self.bind_topics(segment, &groups, &distances, &mut contexts, knowledge);
             self.bind_stats(segment, &groups, &distances, &mut contexts);
         }
+        for index in 1..self.figures.len() {
+            if contexts[index].measured.is_none() && self.restates(index) {
+                let measured = contexts[index - 1].measured.clone();
+                contexts[index].measured = measured;
+            }
+        }
         contexts
+    }
+
+    /// "985 reviews, which is 73.5%": whether the figure says again, in another unit, what the one before it says.
+    fn restates(&self, index: usize) -> bool {
+        let (before, figure) = (&self.figures[index - 1], &self.figures[index]);
+        let between = before.tokens.end..figure.tokens.start;
+        let start = figure.tokens.start;
+        let which = between.rev().take(6).find(|at| equates(self.tokens, *at));
+        let parts = |figure: &Figure| matches!(kind(figure), Kind::Percent | Kind::Items | Kind::Count);
+        let named = |which: usize| {
+            let own = which..start;
+            self.topics.iter().any(|label| own.contains(&label.tokens.start))
+        };
+        kind(before) != kind(figure) && parts(before) && parts(figure) && which.is_some_and(|which| !named(which))
     }
 
     fn whole(&self, figure: &Figure, knowledge: &Knowledge<'_>) -> Context {
@@ -162,8 +192,25 @@ impl<'t> Reading<'t> {
                 .checked_sub(back)
                 .map_or("", |index| self.tokens[index].lower.as_str())
         };
-        let skipped = if matches!(word(1), "the" | "all" | "these" | "its" | "some" | "about" | "our") {
+        let skipped = if matches!(
+            word(1),
+            "the"
+                | "all"
+                | "these"
+                | "its"
+                | "some"
+                | "about"
+                | "our"
+                | "nearly"
+                | "almost"
+                | "roughly"
+                | "around"
+                | "approximately"
+                | "over"
+        ) {
             1
+        } else if word(1) == "than" && matches!(word(2), "more" | "fewer" | "less") {
+            2
         } else {
             0
         };

@@ -15,6 +15,7 @@ pub(super) fn derive(knowledge: &mut Knowledge<'_>) {
     complements(knowledge, &mut derived);
     if knowledge.classes.len() <= PAIRED_CLASSES_MAX {
         pairs(knowledge, &mut derived);
+        gaps(knowledge, &mut derived);
     }
     statistics(knowledge, &mut derived);
     widths(knowledge, &mut derived);
@@ -202,6 +203,36 @@ fn widths(knowledge: &Knowledge<'_>, derived: &mut Vec<Known>) {
                 unit,
                 value: (high.value - low.value) * part,
                 kind: Origin::Width,
+                ..low.clone()
+            });
+        }
+    }
+}
+
+/// What lies between the nearest ends of two intervals.
+fn gaps(knowledge: &Knowledge<'_>, derived: &mut Vec<Known>) {
+    let ends = |kind: Origin| {
+        let of = move |known: &&Known| known.kind == kind && known.topic == Topic::Interval;
+        knowledge.known.iter().filter(of)
+    };
+    for low in ends(Origin::Low) {
+        for high in ends(Origin::High) {
+            let (About::Class(a), About::Class(b)) = (low.about, high.about) else {
+                continue;
+            };
+            if a == b || low.unit != high.unit || low.value <= high.value {
+                continue;
+            }
+            derived.push(Known {
+                title: format!("distance between the {} and the {}", high.title, low.title),
+                about: About::Pair(a.min(b), a.max(b)),
+                unit: if low.unit == Unit::Percent {
+                    Unit::PercentagePoints
+                } else {
+                    low.unit
+                },
+                value: low.value - high.value,
+                kind: Origin::Gap,
                 ..low.clone()
             });
         }

@@ -3,6 +3,7 @@
 mod complaint;
 mod cues;
 mod named;
+mod operands;
 
 use crate::sheet::Unit;
 
@@ -55,7 +56,9 @@ pub(super) fn judge(asked: &Asked<'_, '_>) -> Option<Verdict> {
         Some(known) => Verdict::Supported {
             fact: known.title.clone(),
         },
-        None => asked.complain(wrong.get(first(&wrong)).copied()),
+        None => asked
+            .of_operands()
+            .unwrap_or_else(|| asked.complain(wrong.get(first(&wrong)).copied())),
     })
 }
 
@@ -120,7 +123,8 @@ impl Asked<'_, '_> {
     }
 
     fn contradicts(&self, known: &Known) -> bool {
-        !(self.measure_allows(known) && self.class_allows(known))
+        // "Of the three classes" is about nothing else.
+        known.topic != Topic::Classes && !(self.measure_allows(known) && self.class_allows(known))
     }
 
     fn class_allows(&self, known: &Known) -> bool {
@@ -208,7 +212,10 @@ impl Asked<'_, '_> {
 
     fn measure_allows(&self, known: &Known) -> bool {
         let context = self.context;
-        let difference = matches!(known.kind, Origin::Difference | Origin::Ratio | Origin::Width);
+        let difference = matches!(
+            known.kind,
+            Origin::Difference | Origin::Ratio | Origin::Width | Origin::Gap
+        );
         if let Some(measured) = &context.measured {
             let lead = measured.topics.contains(&Topic::Lead);
             let own = measured.topics.iter().any(|topic| match (topic, known.topic) {
@@ -271,6 +278,8 @@ fn in_unit(figure: &Figure, known: &Known) -> Option<(f64, usize)> {
         Unit::None if figure.unit == Spoken::Percent && known.topic == Topic::Confidence => {
             return (figure.form != Form::Fraction).then_some((figure.value / 100.0, figure.decimals + 2));
         }
+        // No score is as much as two.
+        Unit::None if matches!(known.topic, Topic::Confidence | Topic::Ratio) && figure.value >= 2.0 => false,
         Unit::None => figure.unit == Spoken::Bare,
     };
     is.then_some(own)

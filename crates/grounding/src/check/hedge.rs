@@ -93,7 +93,7 @@ impl Spoken {
                 relative > 0.0 && (self.within_step(exact) || self.is_round() && relative <= 1.0)
             }
             Hedge::Under | Hedge::AtMost => {
-                relative < 0.0 && (self.within_step(exact) || self.is_round() && relative >= -0.5)
+                relative < 0.0 && (relative >= -0.75 && self.within_step(exact) || self.is_round() && relative >= -0.5)
             }
         }
     }

@@ -87,6 +87,8 @@ pub(super) enum Origin {
     Sum,
     /// An interval's width, or half of it.
     Width,
+    /// Between the nearest ends of two intervals.
+    Gap,
 }
 
 /// A class by the names that a text may give it.

@@ -96,7 +96,9 @@ fn matches_at(tokens: &[Token<'_>], stems: &[String], form: &[String], at: usize
 
 fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     let before = &tokens[at.saturating_sub(2)..at];
-    let negates = |token: &Token<'_>| token.among("not non isn't aren't without no");
+    const WITHOUT: &str = "not non isn't aren't without no avoid avoids avoided avoiding lack lacks lacking omit omits \
+        omitting";
+    let negates = |token: &Token<'_>| token.among(WITHOUT);
     // "Do not contain a spoiler".
     let verb = (at.saturating_sub(4)..at)
         .rev()
@@ -106,7 +108,8 @@ fn is_negated(tokens: &[Token<'_>], at: usize) -> bool {
     }
     match before {
         [.., last] if negates(last) => true,
-        [free, of] if free.is("free") && of.is("of") => true,
+        [free, of] if free.among("free clear devoid") && of.among("of from") => true,
+        [refrain, from] if refrain.among("refrain refrains abstain") && from.is("from") => true,
         [not, between] => negates(not) && between.among("- the a any"),
         _ => false,
     }
@@ -170,6 +173,14 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
         let topics: &[Topic] = match token.lower.as_str() {
             "confidence" if next.is_some_and(|next| next.among("interval intervals level")) => &[],
             "confidence" if at > 0 && tokens[at - 1].among("% percent cent") => &[Topic::Interval],
+            // "Classified with confidence"; "with confidence 0.94" is a score.
+            "confidence"
+                if at > 0
+                    && tokens[at - 1].is("with")
+                    && next.is_none_or(|next| next.kind != Kind::Number && !next.among("of (")) =>
+            {
+                &[Topic::Confident]
+            }
             "confidence" | "score" | "scores" => &[Topic::Confidence, Topic::Confident, Topic::Uncertain],
             "certain" | "certainty" | "sure" if about_lead => &[],
             "confident" | "confidently" | "sure" | "certain" | "assured" | "certainty" => {
@@ -177,7 +188,8 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
             }
             "uncertain" | "unsure" if about_lead => &[],
             "uncertain" | "unsure" | "doubtful" | "undecided" | "borderline" | "ambiguous" | "hesitant"
-            | "hesitates" | "unclear" | "doubt" => &[Topic::Uncertain],
+            | "hesitates" | "hesitate" | "hesitated" | "hesitation" | "hesitantly" | "indecision" | "unclear"
+            | "doubt" => &[Topic::Uncertain],
             "vocabulary" | "lexicon" | "distinct" | "unique" | "different" => &[Topic::Vocabulary],
             "ratio" | "diversity" | "variety" | "varied" | "richness" | "ttr" => &[Topic::Ratio],
             "interval" | "intervals" | "bound" | "bounds" | "limit" | "limits" | "plausible" | "range" | "ranges" => {

@@ -205,6 +205,19 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
         value *= scale;
         end += 1;
     }
+    // "Six and a half times".
+    let is = |index: usize, words: &str| tokens.get(index).is_some_and(|token| token.among(words));
+    let (mut value, mut decimals) = (value, decimals);
+    if decimals == 0
+        && is(end, "and")
+        && is(end + 1, "a")
+        && is(end + 2, "half")
+        && is(end + 3, "times % percent per percentage points thousand")
+    {
+        value += 0.5;
+        decimals = 1;
+        end += 3;
+    }
     if tokens.get(end).is_some_and(|next| next.is("times")) {
         return Some(figure(end + 1, value, decimals, Form::Times));
     }
@@ -268,5 +281,6 @@ mod tests {
         assert_eq!(read("the 90th percentile"), [(90.0, Spoken::Bare, Form::Percentile)]);
         assert_eq!(read("the 95% interval"), [(95.0, Spoken::Percent, Form::Level)]);
         assert_eq!(read("twice as long"), [(2.0, Spoken::Bare, Form::Times)]);
+        assert_eq!(read("six and a half times as many"), [(6.5, Spoken::Bare, Form::Times)]);
     }
 }

@@ -11,7 +11,7 @@ impl Asked<'_, '_> {
     /// "The other 20% fall short of that".
     pub(super) fn is_remainder(&self) -> bool {
         self.reading
-            .has_word("remaining rest other others remainder short neither fail without")
+            .has_word("remaining rest other others remainder short neither fail without leave leaves leaving")
     }
 
     /// What a sentence does not mention it does not speak of.
@@ -27,9 +27,13 @@ impl Asked<'_, '_> {
             Origin::Width => {
                 return reading.has_word("± minus wide width spans span half-width margin error");
             }
+            Origin::Gap => {
+                return reading.has_word("interval intervals end ends bound bounds limit limits")
+                    && reading.has_word("apart gap between separate separates separated distance distant");
+            }
             Origin::Sum => return reading.has_word("together combined jointly or sum"),
             Origin::Complement if !matches!(known.topic, Topic::Frequency) => {
-                let words = "remaining rest other others not neither between middle remainder";
+                let words = "remaining rest other others not neither between middle remainder leave leaves leaving";
                 return reading.has_word(words) && (topic(known.topic) || topic(Topic::Uncertain));
             }
             _ => {}
@@ -104,6 +108,24 @@ impl Asked<'_, '_> {
         figure.form == Form::Times
             || before.any(|at| is_one_of(&self.reading.tokens[at].lower, BEFORE))
             || self.comparative_follows(6)
+            || self.difference_of()
+    }
+
+    /// "The difference between the two classes amounts to 875 reviews": nothing else is counted in between.
+    fn difference_of(&self) -> bool {
+        let start = self.figure().tokens.start;
+        let before = self.reading.figures[..self.index].iter();
+        let from = before
+            .filter(|figure| figure.unit != Spoken::Classes)
+            .map(|figure| figure.tokens.end)
+            .max()
+            .unwrap_or_default();
+        let segment = &self.reading.segment;
+        (from..start).any(|at| {
+            segment.get(at) == segment.get(start)
+                && is_one_of(self.text(at), "difference gap distance margin")
+                && is_one_of(self.text(at + 1), "between in of")
+        })
     }
 
     pub(super) fn comparative_follows(&self, ahead: usize) -> bool {

@@ -174,7 +174,7 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
         Kind::Word => spelled(tokens, at + 1 + joint).map(|(end, value, _)| (end, value))?,
         _ => (at + 2 + joint, small(at + 1 + joint)?),
     };
-    let customary = noun > 0 || whole <= 12.0 || whole == 20.0 || whole == 25.0 || whole == 100.0;
+    let customary = noun > 0 || whole <= 12.0 || whole % 10.0 == 0.0 || whole == 25.0;
     let unit_follows = matches!(word(end), "%" | "percent" | "per");
     (part < whole && part >= 1.0 && customary && !unit_follows).then(|| (end, part / whole * 100.0))
 }

@@ -58,7 +58,9 @@ pub(super) fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn
             }
             return;
         }
-        if hyphen == 0 && tokens.get(end).is_some_and(|next| is_foreign(next, nouns)) {
+        // "0.94 hides a difference": a verb.
+        let object = matches!(word(end + 1), "a" | "an" | "the");
+        if hyphen == 0 && !object && tokens.get(end).is_some_and(|next| is_foreign(next, nouns)) {
             figure.unit = Spoken::Foreign;
         }
     }

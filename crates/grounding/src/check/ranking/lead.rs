@@ -68,6 +68,25 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
         {
             true
         }
+        "certainty"
+            if ranking.before(1) == "with"
+                && matches!(
+                    ranking.before(2),
+                    "said"
+                        | "say"
+                        | "known"
+                        | "know"
+                        | "told"
+                        | "tell"
+                        | "claimed"
+                        | "concluded"
+                        | "stated"
+                        | "decided"
+                )
+                && about_lead() =>
+        {
+            true
+        }
         "certainly" | "clearly"
             if matches!(ranking.after(1), "leads" | "lead" | "ahead" | "outnumber")
                 || matches!(ranking.before(1), "leads" | "lead") =>
