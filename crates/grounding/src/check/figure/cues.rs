@@ -113,13 +113,13 @@ impl Asked<'_, '_> {
 
     /// "The difference between the two classes amounts to 875 reviews": nothing else is counted in between.
     fn difference_of(&self) -> bool {
+        const APART_TOKENS_MAX: usize = 16;
         let start = self.figure().tokens.start;
-        let before = self.reading.figures[..self.index].iter();
+        let mut before = self.reading.figures[..self.index].iter().rev();
         let from = before
-            .filter(|figure| figure.unit != Spoken::Classes)
-            .map(|figure| figure.tokens.end)
-            .max()
-            .unwrap_or_default();
+            .find(|figure| figure.unit != Spoken::Classes)
+            .map_or(0, |figure| figure.tokens.end)
+            .max(start.saturating_sub(APART_TOKENS_MAX));
         let segment = &self.reading.segment;
         (from..start).any(|at| {
             segment.get(at) == segment.get(start)
