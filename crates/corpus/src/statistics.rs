@@ -50,8 +50,8 @@ use word_counts::{Placed, WordCounts};
 
 /// In which confidences are summed.
 const CONFIDENCE_UNIT: f64 = 1.0 / 16_777_216.0;
-/// Words of a window of the type–token ratio.
-const WINDOW: usize = 50;
+/// Words of a window of the type–token ratio: so few that short texts have one.
+const WINDOW: usize = 20;
 /// Characters of the longest word that is counted; the length of a text knows all.
 const WORD_CHARACTERS_MAX: usize = 40;
 /// Quotations of each class, and of the uncertain texts.

@@ -22,7 +22,7 @@ pub struct Summary {
     pub lengths: Lengths,
     /// Distinct words, whatever their case. Exact up to 2^18, an estimate beyond, with a standard error of 0.2%.
     pub vocabulary: u64,
-    /// Moving-average type–token ratio with a window of 50 words (Covington and McFall 2010); `None` if no text is that
+    /// Moving-average type–token ratio with a window of 20 words (Covington and McFall 2010); `None` if no text is that
     /// long.
     pub type_token_ratio: Option<f64>,
     /// Texts below [`UNCERTAIN`], least confident first.
