@@ -8,7 +8,7 @@ use super::align::{Distances, Mark, align};
 use super::clause::{Context, Hold, Kind, Reading, kind};
 use super::knowledge::{About, Knowledge, Origin, Topic};
 use super::labels::{Label, Measured, others};
-use super::number::Figure;
+use super::number::{Figure, Spoken};
 use super::token;
 
 impl Reading<'_> {
@@ -99,6 +99,11 @@ impl Reading<'_> {
                 context.whole_near |= whole_subject;
                 context.whole |= spare && all.len() > 1;
                 (context.classes, context.hold) = match label {
+                    _ if self.is_pronouns(segment, &self.figures[index], &labels) => {
+                        let (mut classes, hold) = self.earlier(segment);
+                        classes.retain(|about| !all.contains(about));
+                        (classes, hold)
+                    }
                     _ if partner[position] => (vec![other_than(all[0], knowledge)], Hold::Strict),
                     Some(label) => (vec![labels[label].what], Hold::Strict),
                     None if labels.is_empty() => inherited.clone(),
@@ -229,6 +234,26 @@ impl Reading<'_> {
             && !self.earlier(segment).0.is_empty()
     }
 
+    /// "Yet at 318 words they are longer than the others": of what was named before, not of what follows "than".
+    fn is_pronouns(&self, segment: usize, figure: &Figure, labels: &[Label<About>]) -> bool {
+        let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
+        let Some(first) = labels.first().map(|label| label.tokens.start) else {
+            return false;
+        };
+        let than = (figure.tokens.end..first).find(|at| self.tokens[*at].is("than"));
+        let subject = |than: usize| {
+            self.tokens[start.min(than)..than]
+                .iter()
+                .any(|token| token.among("they it"))
+        };
+        let named = self.earlier(segment).0;
+        than.is_some_and(subject)
+            && !self.is_difference(figure)
+            && named
+                .iter()
+                .any(|about| labels.iter().all(|label| label.what != *about))
+    }
+
     /// The classes of a segment that names none.
     fn inherited(&self, segment: usize, contexts: &[Context]) -> (Vec<About>, Hold) {
         let classes_of = |segment: usize| self.classes_of(segment);
@@ -316,6 +341,11 @@ impl Reading<'_> {
             for (group, label) in members.iter().zip(align(&marks, &ranges, distances)) {
                 let Some(label) = label else { continue };
                 for &index in group {
+                    // "A share of 10.1% and a mean confidence of 0.72".
+                    let later = useful[label].tokens.start >= self.figures[index].tokens.end;
+                    if later && self.counted_before(index, useful[label].tokens.start) {
+                        continue;
+                    }
                     let is_range = group.len() > 1 && self.figures[group[0]].starts_range;
                     // The ends of the interval are the range.
                     let interval = useful[label].what.topics.contains(&Topic::Interval);
@@ -325,6 +355,38 @@ impl Reading<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the figure is a share or a number by the noun directly before it, and what follows "and" is another's.
+    fn counted_before(&self, index: usize, label: usize) -> bool {
+        let figure = &self.figures[index].tokens;
+        let before = &self.tokens[figure.start.saturating_sub(2)..figure.start];
+        let noun = matches!(before, [noun, of]
+            if noun.among("share proportion percentage number count total") && of.is("of"));
+        noun && self.tokens[figure.end..label].iter().any(|token| token.is("and"))
+    }
+
+    /// What the figure is stated of: "the type-token ratio of the corpus is 0.12".
+    pub(super) fn stated_of(&self, index: usize) -> Option<Measured> {
+        const APART_TOKENS_MAX: usize = 8;
+        let start = self.figures[index].tokens.start;
+        let from = start.saturating_sub(APART_TOKENS_MAX);
+        let hedged = |at: &usize| self.tokens[*at].among("about around roughly approximately nearly almost only just");
+        let verb = (from..start).rev().find(|at| !hedged(at))?;
+        if !self.tokens[verb].among("is was of at equals reaches = :") || self.figures[index].unit == Spoken::Items {
+            return None;
+        }
+        let label = self.topics.iter().rev().find(|label| label.tokens.start < verb)?;
+        let plain = |token: &token::Token<'_>| token.kind == token::Kind::Word && !token.among("and while whereas but");
+        let scored = self.tokens[label.tokens.start].among("ratio ttr confidence score");
+        if label.tokens.start < from || !scored || !self.tokens[label.tokens.end..verb].iter().all(plain) {
+            return None;
+        }
+        let own = self.topics.iter().filter(|other| other.tokens == label.tokens);
+        Some(Measured {
+            topics: own.flat_map(|label| label.what.topics.iter().copied()).collect(),
+            negated: label.what.negated,
+        })
     }
 
     pub(super) fn bind_stats(

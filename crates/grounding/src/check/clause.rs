@@ -162,6 +162,11 @@ impl<'t> Reading<'t> {
             self.bind_topics(segment, &groups, &distances, &mut contexts, knowledge);
             self.bind_stats(segment, &groups, &distances, &mut contexts);
         }
+        for (index, context) in contexts.iter_mut().enumerate() {
+            if let Some(measured) = self.stated_of(index) {
+                context.measured = Some(measured);
+            }
+        }
         for index in 1..self.figures.len() {
             if contexts[index].measured.is_none() && self.restates(index) {
                 let measured = contexts[index - 1].measured.clone();

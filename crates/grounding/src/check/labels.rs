@@ -133,6 +133,15 @@ fn referred(
     let earlier = if own.len() >= 2 { &own } else { before };
     match tokens[at].lower.as_str() {
         "rest" | "remainder" | "others" => last_class().map(|class| others(class, knowledge)),
+        "remaining" if takes_remainder(tokens, at, labels) => None,
+        "do" | "does"
+            if at > 0 && tokens[at - 1].kind == Kind::Number && next.is_none_or(|next| next.kind == Kind::Sign) =>
+        {
+            // "1,719 contain no spoilers and 143 do."
+            let last = labels.last()?.tokens.start;
+            let negated = tokens[last].among("no non not") || is_negated(tokens, last);
+            last_class().filter(|_| negated).map(|class| others(class, knowledge))
+        }
         "remaining" | "other" if !is_next("hand words than") => last_class().map(|class| others(class, knowledge)),
         "not" | "aren't" if next.is_none_or(|next| next.kind == Kind::Sign) => {
             last_class().map(|class| others(class, knowledge))
@@ -149,6 +158,17 @@ fn referred(
         "minority" if labels.is_empty() => knowledge.leader.map(|leader| others(leader, knowledge)),
         _ => None,
     }
+}
+
+/// "Negative reviews account for the remaining 45.9%": the remainder is what the clause's own subject has.
+fn takes_remainder(tokens: &[Token<'_>], at: usize, labels: &[Label<About>]) -> bool {
+    let Some(last) = labels.last() else { return false };
+    let between = &tokens[last.tokens.end.min(at)..at];
+    let plain = |token: &Token<'_>| {
+        token.kind == Kind::Word && !token.among("and while whereas but with than leave leaves leaving")
+    };
+    let counted = tokens.get(at + 1).is_some_and(|next| next.kind == Kind::Number);
+    counted && between.iter().all(plain)
 }
 
 /// Words that make "certain" and "uncertain" a matter of the lead.

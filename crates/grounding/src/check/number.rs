@@ -221,6 +221,11 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
     if tokens.get(end).is_some_and(|next| next.is("times")) {
         return Some(figure(end + 1, value, decimals, Form::Times));
     }
+    // "Outnumber them by 12 to 1".
+    let to_one = is(end, "to :") && is(end + 1, "1 one") && !is(end + 2, "% percent per words point");
+    if value > 1.0 && to_one {
+        return Some(figure(end + 2, value, decimals, Form::Times));
+    }
     let lone_one = form == Form::Words && end == at + 1 && token.is("one");
     let percent = tokens.get(end).is_some_and(|next| next.among("% percent per"));
     if lone_one && !percent {

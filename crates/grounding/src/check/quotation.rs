@@ -160,11 +160,30 @@ fn speakers(reading: &Reading<'_>, said: &[Range<usize>]) -> Vec<Option<Speaker>
     for ((group, range), label) in groups.iter().zip(&ranges).zip(aligned) {
         let before = labels.iter().rev().find(|label| label.tokens.end <= range.start);
         let label = label.map(|label| &labels[label]).or(before).or(labels.first());
+        let label = label.map(|label| subject_of(reading.tokens, &labels, label, range.start));
         for &index in group {
             speakers[index] = label.map(|label| label.what);
         }
     }
     speakers
+}
+
+/// "X is longer than Y, and its words are ...": they are X's.
+fn subject_of<'l>(
+    tokens: &[Token<'_>],
+    labels: &'l [Label<Speaker>],
+    label: &'l Label<Speaker>,
+    said: usize,
+) -> &'l Label<Speaker> {
+    let end = label.tokens.end.min(said);
+    let owned = tokens[end..said].iter().any(|token| token.among("their its"));
+    let start = label.tokens.start;
+    let compared = tokens[start.saturating_sub(2)..start]
+        .iter()
+        .any(|token| token.is("than"));
+    let before = |other: &&Label<Speaker>| other.tokens.end <= start && other.what != label.what;
+    let subject = labels.iter().rev().find(before).filter(|_| owned && compared);
+    subject.unwrap_or(label)
 }
 
 fn verdict(text: &str, speaker: Option<Speaker>, in_marks: bool, knowledge: &Knowledge<'_>) -> Verdict {

@@ -121,7 +121,16 @@ impl Ranking<'_, '_> {
                     .figures
                     .iter()
                     .any(|figure| figure.unit == super::number::Spoken::Words);
-                if words { Dimension::Length } else { Dimension::Frequency }
+                // A class is smaller in number, not in words.
+                let size = matches!(
+                    self.after(0),
+                    "smaller" | "larger" | "bigger" | "smallest" | "largest" | "biggest"
+                );
+                if words && !size {
+                    Dimension::Length
+                } else {
+                    Dimension::Frequency
+                }
             }
         }
     }

@@ -88,6 +88,11 @@ fn measured_on_the_fresh_set() {
 }
 
 #[test]
+fn measured_on_the_third_set() {
+    hold_the_bar("third.txt");
+}
+
+#[test]
 fn measured_on_the_held_out_set() {
     hold_the_bar("held_out.txt");
 }

@@ -63,6 +63,106 @@ fn a_sheet_of_another_service_is_matched_by_the_names_of_its_facts() {
     }
 }
 
+/// Figures of a ratio or a score that the sheet does not have are not those of another fact.
+#[test]
+fn a_ratio_that_the_sheet_lacks_is_unsupported() {
+    let sheet = FactSheet {
+        title: "Reviews".to_owned(),
+        items: "reviews".to_owned(),
+        facts: vec![
+            number("number of reviews", None, 220.0, Unit::Items, 0),
+            number("vocabulary size", None, 1303.0, Unit::None, 0),
+            number("mean length", None, 199.0, Unit::Words, 0),
+            number("share of reviews", Some("positive"), 54.1, Unit::Percent, 1),
+        ],
+        quotations: Vec::new(),
+    };
+    assert_eq!(
+        complaints("The vocabulary size is 1,303.", &sheet),
+        Vec::<String>::new()
+    );
+    for text in [
+        "The type-token ratio is 1,303.",
+        "The type-token ratio of the corpus is 220.",
+        "The mean confidence is 199.",
+        "The mean confidence is 220.",
+        "The mean confidence of positive reviews is 54.1%.",
+        "The type-token ratio is 54.1%.",
+        "The vocabulary has a type-token ratio of 1,303.",
+    ] {
+        assert!(!complaints(text, &sheet).is_empty(), "{text}");
+    }
+}
+
+/// Clauses that leave out their subject or speak of it as "they".
+#[test]
+fn a_clause_has_the_subject_of_the_one_before() {
+    for (sheet, text, is_supported) in [
+        (
+            "a",
+            "Positive reviews make up 54.1%, and negative reviews the remaining 45.9%.",
+            true,
+        ),
+        (
+            "a",
+            "Positive reviews make up 54.1%, while negative reviews form the remaining 44.9%.",
+            false,
+        ),
+        (
+            "a",
+            "Negative reviews make up 45.9%, while positive reviews account for the remaining 45.9%.",
+            false,
+        ),
+        (
+            "a",
+            "The negative class is smaller but longer than the positive class.",
+            true,
+        ),
+        (
+            "a",
+            "The negative class is larger but longer than the positive class.",
+            false,
+        ),
+        (
+            "a",
+            "The negative class is smaller but shorter than the positive class.",
+            false,
+        ),
+        (
+            "a",
+            "Negative reviews are 45.9% of all, but at 213 words they are longer than the positive ones.",
+            true,
+        ),
+        (
+            "a",
+            "Negative reviews are 45.9% of all, but at 187 words they are longer than the positive ones.",
+            false,
+        ),
+        ("d", "No-spoiler reviews outnumber spoiler reviews 12 to 1.", true),
+        (
+            "d",
+            "No-spoiler reviews outnumber spoiler reviews by about 9 to 1.",
+            false,
+        ),
+        ("d", "1,719 reviews contain no spoilers and 143 do.", true),
+        ("d", "143 reviews contain no spoilers and 1,719 do.", false),
+        (
+            "d",
+            "It is certain that no-spoiler reviews are the most frequent.",
+            true,
+        ),
+        ("a", "It is certain that positive reviews are the most frequent.", false),
+        (
+            "c",
+            "Neutral reviews have a share of 0.72 and a mean confidence of 10.1%.",
+            false,
+        ),
+    ] {
+        let told = complaints(text, &support::sheet(sheet));
+        assert_eq!(told.is_empty(), is_supported, "{text}: {told:?}");
+    }
+}
+
 #[test]
 fn a_reason_says_what_the_sheet_says() {
     let sheet = support::sheet("a");

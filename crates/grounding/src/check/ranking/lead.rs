@@ -42,6 +42,13 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
                     || token.among("leader imbalance positions two sides classes matter reversed figures"))
         })
     };
+    // "It is not certain that positive reviews are the most frequent."
+    let of_order = || {
+        matches!(ranking.after(1), "that" | "whether")
+            && ranking
+                .reading
+                .has_word("frequent common numerous outnumber outnumbers predominate prevail")
+    };
     let of_lead = || {
         matches!(
             ranking.after(1),
@@ -64,7 +71,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
         "certain" | "conclusive" | "conclusively" | "decisive" | "reliable" | "reliably" | "secure" | "settled"
         | "settle" | "settles" | "established" | "definite" | "definitive" | "assured" | "solid" | "significant"
         | "significantly" | "firm" | "robust" | "safe"
-            if about_lead() && !imagined && !is_of_reviews(ranking) =>
+            if (about_lead() || of_order()) && !imagined && !is_of_reviews(ranking) =>
         {
             true
         }

@@ -87,6 +87,13 @@ impl Operands {
                 .iter()
                 .find(|label| (verb + 1..verb + 5).contains(&label.tokens.start))
         };
+        // "The negative class is smaller but longer than the positive class": the subject is that of the clause before.
+        let elided = || {
+            let compared = beyond?;
+            let only = after().is_none_or(|label| label.tokens == compared.tokens);
+            let earlier = |label: &&Label<usize>| label.tokens.start < at && label.what != compared.what;
+            named.iter().rev().find(earlier).filter(|_| only)
+        };
         let subject = match rank.form {
             Grammar::Quantified => between.or_else(after)?.what,
             Grammar::Verb => before().map(|label| label.what).or_else(inherited)?,
@@ -104,6 +111,7 @@ impl Operands {
                     .or_else(attributive)
                     .or_else(before)
                     .or_else(predicate)
+                    .or_else(elided)
                     .or_else(after)
                     .map(|label| label.what)
                     .or_else(inherited)?
