@@ -8,14 +8,13 @@ use tonic::service::Routes;
 use understudy_distilbert::{Device, cuda_available, init_engine_thread};
 use understudy_protocol::v1::analyst_server::AnalystServer;
 use understudy_telemetry::{MetricsServer, serve_metrics};
-use understudy_worker::{Resident, Worker, WorkerOptions};
+use understudy_worker::{Edge, Resident, Worker, WorkerOptions};
 
 use crate::{
     batch::Budget,
     check::CHARACTERS_MAX,
     config::{AnalystOptions, Auto},
     dispatch::Dispatch,
-    edge::Edge,
     engine::Engines,
     loader::{AnalystLoader, Loaded, pads},
     metrics::Metrics,

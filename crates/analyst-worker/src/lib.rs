@@ -14,7 +14,6 @@ pub mod batch;
 pub mod check;
 pub mod config;
 pub mod dispatch;
-pub mod edge;
 pub mod engine;
 pub mod error;
 pub mod golden;

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 /// Which version a figure is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Version {
     /// Its model.
     pub model: String,
@@ -203,4 +203,12 @@ fn signed(count: usize) -> i64 {
 #[expect(clippy::cast_precision_loss, reason = "batches are far smaller than 2^52")]
 fn float(count: usize) -> f64 {
     count as f64
+}
+
+impl understudy_worker::Calls for Metrics {
+    const METHODS: &'static [&'static str] = &["Classify", "ClassifyBatch", "ClassifyStream", "GetModelInfo"];
+
+    fn refused(&self, method: &'static str, code: tonic::Code) {
+        self.call_ended(method, &Version::default(), code);
+    }
 }

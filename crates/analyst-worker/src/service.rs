@@ -18,11 +18,11 @@ use understudy_protocol::{
         analyst_server::Analyst, classify_stream_response,
     },
 };
+use understudy_worker::{Arrival, undecodable, within};
 
 use crate::{
     check,
     config::Limits,
-    edge::{Arrival, undecodable, within},
     error::Failure,
     held::{Held, Holder},
     metrics::{Metrics, Version},

@@ -7,10 +7,9 @@ use prometheus_client::registry::Registry;
 use tonic::service::Routes;
 use understudy_protocol::v1::scribe_server::ScribeServer;
 use understudy_telemetry::{MetricsServer, serve_metrics};
-use understudy_worker::{Worker, WorkerOptions};
+use understudy_worker::{Edge, Worker, WorkerOptions};
 
 use crate::{
-    edge::Edge,
     loader::ScribeLoader,
     metrics::{Engines, Metrics},
     options::EngineOptions,

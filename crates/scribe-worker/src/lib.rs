@@ -5,7 +5,6 @@ pub mod app;
 pub mod backend;
 pub mod config;
 pub mod critique;
-pub mod edge;
 pub mod engine;
 pub mod grammar;
 pub mod held;

@@ -324,3 +324,11 @@ impl<V: Holder> Collector for Engines<V> {
         Ok(())
     }
 }
+
+impl understudy_worker::Calls for Metrics {
+    const METHODS: &'static [&'static str] = &["Generate", "WriteCritique", "GetScribeInfo"];
+
+    fn refused(&self, method: &'static str, code: tonic::Code) {
+        self.call_ended(method, &Version::default(), code);
+    }
+}

@@ -16,11 +16,11 @@ use understudy_protocol::v1::{
     GenerateRequest, GenerateResponse, GetScribeInfoRequest, ScribeInfo, WriteCritiqueRequest, WriteCritiqueResponse,
     generate_response, scribe_server::Scribe, write_critique_response,
 };
+use understudy_worker::{Arrival, within};
 
 use self::{call::Call, voice::Voice, write::Writing};
 use crate::{
     answer, critique,
-    edge::{Arrival, within},
     engine::{Engine as _, EngineError, Generation, Stream},
     held::{Held, Holder},
     metrics::Metrics,

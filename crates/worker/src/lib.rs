@@ -19,6 +19,7 @@
 //! off work that does not end (a stream is told by [`Resident::expired`]; a thread in an engine cannot be stopped).
 
 mod config;
+mod edge;
 mod error;
 mod load;
 mod loader;
@@ -32,6 +33,7 @@ mod versions;
 mod worker;
 
 pub use config::WorkerOptions;
+pub use edge::{Arrival, Calls, Edge, undecodable, within};
 pub use error::Error;
 pub use loader::{LoadError, Loader};
 pub use manifest::{GoldenExample, Manifest, ManifestError};

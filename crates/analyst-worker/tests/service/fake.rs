@@ -26,7 +26,6 @@ use understudy_analyst::{
     batch::Budget,
     config::Limits,
     dispatch::Dispatch,
-    edge::Edge,
     engine::Engines,
     held::{Held, Holder},
     metrics::Metrics,
@@ -35,6 +34,7 @@ use understudy_analyst::{
     service::AnalystService,
 };
 use understudy_protocol::v1::{analyst_client::AnalystClient, analyst_server::AnalystServer};
+use understudy_worker::Edge;
 
 /// Lengths of the texts of each computed batch.
 pub(crate) type Batches = Arc<Mutex<Vec<Vec<usize>>>>;

@@ -27,13 +27,13 @@ use tonic::{
 };
 use understudy_protocol::v1::{scribe_client::ScribeClient, scribe_server::ScribeServer};
 use understudy_scribe::{
-    edge::Edge,
     engine::{Engine, EngineError, Event, Finish, FinishReason, Gauges, Generation, Info, Stream, Timings, Usage},
     held::{Held, Holder},
     metrics::{Engines, Metrics},
     request::REQUEST_BYTES_MAX,
     service::ScribeService,
 };
+use understudy_worker::Edge;
 
 /// What the engine does with one generation.
 #[derive(Debug, Clone)]

@@ -26,11 +26,10 @@ use understudy_protocol::v1::{
 };
 use understudy_registry::{Registry, RegistryOptions};
 use understudy_scribe::{
-    edge::Edge,
     metrics::{Engines, Metrics},
     service::ScribeService,
 };
-use understudy_worker::{LoadError, Loader, Manifest, Worker, WorkerOptions};
+use understudy_worker::{Edge, LoadError, Loader, Manifest, Worker, WorkerOptions};
 
 use crate::{
     fake::{Fake, Play},

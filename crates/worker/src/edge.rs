@@ -22,30 +22,34 @@ use tonic::{Code, Status, body::Body, server::NamedService};
 use tower::Service;
 use understudy_protocol::status;
 
-use crate::metrics::{Metrics, Version};
+/// Counts the calls that never reach their service.
+pub trait Calls: Clone + Send + Sync + 'static {
+    /// Methods that have figures of their own; a path is the caller's, and may be anything.
+    const METHODS: &'static [&'static str];
 
-/// Methods that have figures of their own; a path is the caller's, and may be anything.
-const METHODS: [&str; 4] = ["Classify", "ClassifyBatch", "ClassifyStream", "GetModelInfo"];
+    /// A call to one of them (or "") was refused.
+    fn refused(&self, method: &'static str, code: Code);
+}
 
 /// A gRPC service with its edge.
 #[derive(Debug, Clone)]
-pub struct Edge<S> {
+pub struct Edge<S, C> {
     inner: S,
-    metrics: Metrics,
+    calls: C,
 }
 
-impl<S> Edge<S> {
+impl<S, C: Calls> Edge<S, C> {
     /// Puts the edge around a service.
-    pub fn new(inner: S, metrics: Metrics) -> Self {
-        Self { inner, metrics }
+    pub fn new(inner: S, calls: C) -> Self {
+        Self { inner, calls }
     }
 }
 
-impl<S: NamedService> NamedService for Edge<S> {
+impl<S: NamedService, C> NamedService for Edge<S, C> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Edge<S>
+impl<S, C: Calls> Service<Request<Body>> for Edge<S, C>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -65,21 +69,16 @@ where
             reached: Arc::default(),
         };
         request.extensions_mut().insert(arrival.clone());
-        let metrics = self.metrics.clone();
-        let method = METHODS
-            .into_iter()
-            .find(|method| request.uri().path().rsplit('/').next() == Some(method));
+        let calls = self.calls.clone();
+        let name = request.uri().path().rsplit('/').next();
+        let method = C::METHODS.iter().copied().find(|method| name == Some(*method));
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;
             match response.extensions().get::<Status>() {
                 Some(status) if !arrival.reached.load(Ordering::Relaxed) => {
                     let status = undecodable(status);
-                    let nobody = Version {
-                        model: String::new(),
-                        version: String::new(),
-                    };
-                    metrics.call_ended(method.unwrap_or_default(), &nobody, status.code());
+                    calls.refused(method.unwrap_or_default(), status.code());
                     Ok(status.into_http())
                 }
                 _ => Ok(response),
@@ -111,7 +110,7 @@ pub fn undecodable(error: &Status) -> Status {
     if !matches!(error.code(), Code::Internal | Code::OutOfRange) {
         return error.clone();
     }
-    // "failed to decode Protobuf message: ClassifyRequest.text: invalid string value: …"
+    // "failed to decode Protobuf message: GenerateRequest.prompt: invalid string value: …"
     let message = error.message();
     let problem = message
         .strip_prefix("failed to decode Protobuf message: ")
@@ -189,12 +188,12 @@ mod tests {
     fn undecodable_messages_are_the_callers_fault() {
         use tonic_types::StatusExt as _;
         let error =
-            Status::internal("failed to decode Protobuf message: ClassifyRequest.text: invalid string value: data");
+            Status::internal("failed to decode Protobuf message: GenerateRequest.prompt: invalid string value: data");
         let status = undecodable(&error);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(
             status.get_details_bad_request().unwrap().field_violations[0].field,
-            "text"
+            "prompt"
         );
         assert_eq!(
             undecodable(&Status::internal("Missing request message.")).code(),
