@@ -67,7 +67,7 @@ run understudy load --file "$REVIEWS" --duration 4s \
   -- understudy route set sentiment stable=v1:90 canary=v2:10 | tee "$RUN/load-split"
 
 bold "The split is counted"
-run understudy load --file "$REVIEWS" --model sentiment --requests 1000 --check-split | tee "$RUN/load-count"
+run understudy load --file "$REVIEWS" --requests 1000 --check-split | tee "$RUN/load-count"
 
 bold "All traffic moves to v2 while callers go on, and v1 is freed"
 run understudy load --file "$REVIEWS" --duration 4s \

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tonic::Code;
-use understudy_protocol::v1::{GetRouteRequest, GetRouteResponse, ListModelsRequest, Route};
+use understudy_protocol::v1::{GetRouteRequest, GetRouteResponse, Kind, ListModelsRequest, Route};
 
 use crate::{
     problem::{Explain as _, sentence},
@@ -42,7 +42,7 @@ pub(super) struct ArmSplit {
 }
 
 impl Snapshot {
-    /// `None` if there is no such route, or several and none was named, or a worker is called without a router.
+    /// `None` if there is no such route, or several analysts' and none was named, or a worker is called without a router.
     pub(super) async fn take(router: &Router, model: Option<&str>) -> anyhow::Result<Option<Self>> {
         let model = match model {
             Some(model) => model.to_owned(),
@@ -54,11 +54,12 @@ impl Snapshot {
                 {
                     return Ok(None);
                 }
-                let mut routed = listed
-                    .explain()?
-                    .models
-                    .into_iter()
-                    .filter(|summary| summary.route.is_some());
+                let mut routed = listed.explain()?.models.into_iter().filter(|summary| {
+                    summary
+                        .route
+                        .as_ref()
+                        .is_some_and(|route| route.kind() == Kind::Analyst)
+                });
                 match (routed.next(), routed.next()) {
                     (Some(only), None) => only.model,
                     _ => return Ok(None),
