@@ -134,10 +134,12 @@ impl Unit {
 }
 
 impl Value {
-    fn write(&self, f: &mut fmt::Formatter<'_>, items: &str) -> fmt::Result {
+    /// As it stands in a sheet about these items: "54.1%", "1,204 reviews".
+    #[must_use]
+    pub fn shown(&self, items: &str) -> String {
         match self {
             Self::Number { value, unit, decimals } => {
-                write!(f, "{}{}", figure(*value, *decimals), unit.suffix(items))
+                format!("{}{}", figure(*value, *decimals), unit.suffix(items))
             }
             Self::Range {
                 low,
@@ -146,10 +148,10 @@ impl Value {
                 decimals,
             } => {
                 let (low, high) = (figure(*low, *decimals), figure(*high, *decimals));
-                write!(f, "{low}{} to {high}{}", unit.repeated_suffix(), unit.suffix(items))
+                format!("{low}{} to {high}{}", unit.repeated_suffix(), unit.suffix(items))
             }
-            Self::Text(text) => f.write_str(text),
-            Self::Words(words) => f.write_str(&words.join(", ")),
+            Self::Text(text) => text.clone(),
+            Self::Words(words) => words.join(", "),
         }
     }
 }
@@ -160,9 +162,7 @@ impl fmt::Display for FactSheet {
         writeln!(f, "Corpus: {}", self.title)?;
         writeln!(f, "Facts:")?;
         for fact in &self.facts {
-            write!(f, "- {}: ", fact.title(&self.items))?;
-            fact.value.write(f, &self.items)?;
-            writeln!(f)?;
+            writeln!(f, "- {}: {}", fact.title(&self.items), fact.value.shown(&self.items))?;
         }
         if !self.quotations.is_empty() {
             writeln!(f, "Quotations:")?;

@@ -20,7 +20,7 @@ use understudy_protocol::v1::{Claim, ClaimKind, CritiqueFinish};
 
 use super::{
     analyse::{Analysis, Run},
-    claims, sheet,
+    claims,
 };
 
 /// Of the JSON; grows when a reader of the old one would be misled.
@@ -279,7 +279,7 @@ impl Document {
     ) -> Self {
         let facts = sheet.facts.iter().map(|fact| Fact {
             title: fact.title(&sheet.items),
-            value: sheet::shown(&fact.value, &sheet.items),
+            value: fact.value.shown(&sheet.items),
         });
         let quotations = sheet.quotations.iter().map(|quotation| Quotation {
             text: quotation.text.clone(),

@@ -1,6 +1,6 @@
-//! The fact sheet for the wire and for reports.
+//! The fact sheet for the wire.
 
-use understudy_grounding::{FactSheet, Unit, Value, figure};
+use understudy_grounding::{FactSheet, Unit, Value};
 use understudy_protocol::v1;
 
 /// The sheet as the scribe takes it.
@@ -55,35 +55,6 @@ fn proto_unit(unit: Unit) -> v1::Unit {
         Unit::PercentagePoints => v1::Unit::PercentagePoints,
         Unit::Items => v1::Unit::Items,
         Unit::Words => v1::Unit::Words,
-    }
-}
-
-/// A fact's value for people: "54.1%", "1,204 reviews".
-pub(super) fn shown(value: &Value, items: &str) -> String {
-    match value {
-        Value::Number { value, unit, decimals } => format!("{}{}", figure(*value, *decimals), suffix(*unit, items)),
-        Value::Range {
-            low,
-            high,
-            unit,
-            decimals,
-        } => {
-            let repeated = if *unit == Unit::Percent { "%" } else { "" };
-            let (low, high) = (figure(*low, *decimals), figure(*high, *decimals));
-            format!("{low}{repeated} to {high}{}", suffix(*unit, items))
-        }
-        Value::Text(text) => text.clone(),
-        Value::Words(words) => words.join(", "),
-    }
-}
-
-fn suffix(unit: Unit, items: &str) -> String {
-    match unit {
-        Unit::None => String::new(),
-        Unit::Percent => "%".to_owned(),
-        Unit::PercentagePoints => " percentage points".to_owned(),
-        Unit::Items => format!(" {items}"),
-        Unit::Words => " words".to_owned(),
     }
 }
 
@@ -142,7 +113,7 @@ mod tests {
         let sheet = sheet();
         let read = sheet.to_string();
         for fact in &sheet.facts {
-            let line = format!("- {}: {}\n", fact.title("reviews"), shown(&fact.value, "reviews"));
+            let line = format!("- {}: {}\n", fact.title("reviews"), fact.value.shown("reviews"));
             assert!(read.contains(&line), "{line} {read}");
         }
     }

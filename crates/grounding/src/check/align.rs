@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::labels::Label;
 use super::token::{Kind, Token};
 
 /// How far apart the tokens of a sentence are.
@@ -57,6 +58,16 @@ impl Distances {
 pub(super) struct Mark {
     pub(super) tokens: Range<usize>,
     pub(super) identity: usize,
+}
+
+/// A mark for each label; labels that say the same have one identity.
+pub(super) fn marks<'a, T: PartialEq + 'a>(labels: impl Iterator<Item = &'a Label<T>> + Clone) -> Vec<Mark> {
+    let identity = |label: &Label<T>| labels.clone().position(|other| other.what == label.what);
+    let mark = |label: &'a Label<T>| Mark {
+        tokens: label.tokens.clone(),
+        identity: identity(label).unwrap_or_default(),
+    };
+    labels.clone().map(mark).collect()
 }
 
 #[derive(Clone, Copy)]

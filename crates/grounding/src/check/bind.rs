@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::sheet::Unit;
 
-use super::align::{Distances, Mark, align};
+use super::align::{Distances, Mark, align, marks};
 use super::clause::{Context, Hold, Kind, Reading, kind};
 use super::knowledge::{About, Knowledge, Origin, Topic};
 use super::labels::{Label, Measured, others};
@@ -326,17 +326,7 @@ impl Reading<'_> {
                         .any(|topic| measures(knowledge, *topic, kind_of))
                 })
                 .collect();
-            let marks: Vec<Mark> = useful
-                .iter()
-                .enumerate()
-                .map(|(index, label)| Mark {
-                    tokens: label.tokens.clone(),
-                    identity: useful
-                        .iter()
-                        .position(|other| other.what == label.what)
-                        .unwrap_or(index),
-                })
-                .collect();
+            let marks = marks(useful.iter().copied());
             let ranges = self.ranges(&members);
             for (group, label) in members.iter().zip(align(&marks, &ranges, distances)) {
                 let Some(label) = label else { continue };
@@ -403,17 +393,7 @@ impl Reading<'_> {
             .map(|group| group.iter().copied().filter(counts).collect::<Vec<_>>())
             .filter(|group| !group.is_empty())
             .collect();
-        let marks: Vec<Mark> = labels
-            .iter()
-            .enumerate()
-            .map(|(index, label)| Mark {
-                tokens: label.tokens.clone(),
-                identity: labels
-                    .iter()
-                    .position(|other| other.what == label.what)
-                    .unwrap_or(index),
-            })
-            .collect();
+        let marks = marks(labels.iter());
         let ranges = self.ranges(&members);
         for (group, label) in members.iter().zip(align(&marks, &ranges, distances)) {
             if let Some(label) = label {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::sheet::Value;
 
 use super::Verdict;
-use super::align::{Distances, Mark, align};
+use super::align::{Distances, align, marks};
 use super::clause::Reading;
 use super::knowledge::{About, Knowledge, Topic};
 use super::labels::Label;
@@ -147,14 +147,7 @@ fn speakers(reading: &Reading<'_>, said: &[Range<usize>]) -> Vec<Option<Speaker>
         .iter()
         .map(|group| said[group[0]].start..said[group[group.len() - 1]].end)
         .collect();
-    let whats: Vec<Speaker> = labels.iter().map(|label| label.what).collect();
-    let marks: Vec<Mark> = labels
-        .iter()
-        .map(|label| Mark {
-            tokens: label.tokens.clone(),
-            identity: whats.iter().position(|what| *what == label.what).unwrap_or_default(),
-        })
-        .collect();
+    let marks = marks(labels.iter());
     let aligned = align(&marks, &ranges, &Distances::new(reading.tokens));
     let mut speakers = vec![None; said.len()];
     for ((group, range), label) in groups.iter().zip(&ranges).zip(aligned) {
