@@ -12,3 +12,7 @@ pub const DRAW: &str = "understudy-draw";
 pub const ARM: &str = "understudy-arm";
 /// Answer: the worker that answered.
 pub const WORKER: &str = "understudy-worker";
+/// Request from a router: a copy, whose answer no client sees. Workers serve it from spare capacity only.
+pub const SHADOW: &str = "understudy-shadow";
+/// Answer: names this request in `Feedback`.
+pub const REQUEST_ID: &str = "understudy-request-id";

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "embedded-registry",
             "grounding",
             "protocol",
+            "rollout",
             "telemetry",
         ],
     ),
@@ -30,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "scribe-worker",
         &["gguf", "grounding", "protocol", "telemetry", "worker"],
     ),
+    ("simulation", &["rollout"]),
     ("telemetry", &[]),
     (
         "trainer",

@@ -106,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
         kind: Kind::Analyst.into(),
         epoch: 1,
         arms,
-        pinning: 0,
+        ..Route::default()
     };
     registry.put_route(&route, 0).await?;
     println!("registry={registry_address} worker={address}");
