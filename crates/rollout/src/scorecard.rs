@@ -1,5 +1,12 @@
 //! What routers count of a rollout. Everything here merges by addition, so that the order of routers does not matter.
 
+mod merge;
+mod pairs;
+#[cfg(test)]
+mod tests;
+
+pub use pairs::CLASSES_MAX;
+
 use crate::{distinct::Distinct, sketch::Sketch};
 
 /// Both arms under one route (one weight).
