@@ -70,6 +70,9 @@ pub enum Phase {
     RollingBack {
         /// Why.
         reason: String,
+        /// The share that the candidate still has: 0 at once unless too few workers have the stable version ready.
+        /// Each change of it is a transition, so a record has it as its last transition's weight.
+        candidate_ppm: u32,
     },
     /// It has gone back.
     RolledBack {
@@ -191,5 +194,94 @@ impl Observation {
             shadow: self.shadow.clone(),
             labels: self.labels,
         }
+    }
+}
+
+/// A command that does not fit where the rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {advice}")]
+pub struct Refused {
+    /// Why not.
+    pub problem: String,
+    /// What to do instead.
+    pub advice: String,
+}
+
+impl Rollout {
+    /// A rollout that has not begun. The spec must have passed [`Spec::check`].
+    #[must_use]
+    pub fn start(number: u64, spec: Spec) -> Self {
+        Self {
+            number,
+            spec,
+            phase: Phase::Pending,
+            elapsed: Duration::ZERO,
+            stalled: Duration::ZERO,
+            route_epoch: 0,
+            approved: false,
+            settled: Vec::new(),
+            settled_shadow: None,
+        }
+    }
+
+    /// Goes on as far as what is seen allows. `elapsed`: the time since the last call.
+    #[must_use]
+    pub fn advance(&self, observation: &Observation, elapsed: Duration) -> Advance {
+        let _ = (observation, elapsed);
+        Advance {
+            rollout: self.clone(),
+            transitions: Vec::new(),
+        }
+    }
+
+    /// Does what an operator says, with what the router that was asked sees.
+    ///
+    /// # Errors
+    /// If the command does not fit where the rollout is.
+    pub fn command(&self, command: Command, observation: &Observation) -> Result<Advance, Refused> {
+        let _ = (command, observation);
+        Ok(Advance {
+            rollout: self.clone(),
+            transitions: Vec::new(),
+        })
+    }
+
+    /// The route that the phase wants. The writer changes the route, and counts its epoch up, only where it differs from
+    /// this: a new epoch begins a new slice of evidence.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        Plan {
+            stable_ppm: Some(1_000_000),
+            candidate_ppm: None,
+            shadow: None,
+        }
+    }
+
+    /// The candidate's share in [`Rollout::plan`].
+    #[must_use]
+    pub fn candidate_weight_ppm(&self) -> u32 {
+        self.plan().candidate_ppm.unwrap_or(0)
+    }
+
+    /// Whether nothing can change it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Done | Phase::RolledBack { .. } | Phase::Superseded { .. }
+        )
+    }
+
+    /// What it waits for, in words.
+    #[must_use]
+    pub fn waiting_for(&self, observation: &Observation) -> String {
+        let _ = observation;
+        String::new()
+    }
+
+    /// What each gate says; gates without any data are left out.
+    #[must_use]
+    pub fn reports(&self, observation: &Observation) -> Vec<crate::gates::Report> {
+        crate::gates::judge(&self.spec.gates, &observation.evidence(self))
     }
 }

@@ -1,6 +1,10 @@
 //! What a rollout shall do: [`Spec`], complete and valid once made.
 
+mod check;
+
 use std::time::Duration;
+
+pub use check::Invalid;
 
 /// A rollout's course.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +51,7 @@ pub struct ShadowStage {
     pub noise_ppm: u32,
     /// Shortest time.
     pub hold: Duration,
-    /// Fewest compared pairs.
+    /// Fewest compared pairs; at least one is always asked.
     pub pairs_min: u64,
 }
 
@@ -58,7 +62,7 @@ pub struct Step {
     pub weight_ppm: u32,
     /// Shortest time.
     pub hold: Duration,
-    /// Fewest requests of the candidate.
+    /// Fewest requests of the candidate; at least one is always asked.
     pub requests_min: u64,
     /// Waits for an operator before the next one.
     pub manual: bool,
@@ -133,8 +137,114 @@ pub struct TextGate {
 }
 
 /// Labels that come later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LabelGate {
     /// Labelled requests that a promotion needs.
     pub labels_min: u64,
+}
+
+impl Spec {
+    /// A strategy's usual course. A canary and a shadow compare answers first, a blue-green and an ab rollout do not.
+    #[must_use]
+    pub fn new(stable: impl Into<String>, candidate: impl Into<String>, strategy: Strategy) -> Self {
+        let percents: &[u32] = match strategy {
+            Strategy::Canary => &[1, 5, 25, 50],
+            Strategy::Ab => &[50],
+            Strategy::BlueGreen | Strategy::Shadow => &[],
+        };
+        Self {
+            stable: stable.into(),
+            candidate: candidate.into(),
+            strategy,
+            shadow: matches!(strategy, Strategy::Canary | Strategy::Shadow).then(ShadowStage::default),
+            steps: percents.iter().map(|percent| Step::new(percent * 10_000)).collect(),
+            gates: Gates::default(),
+            progress_deadline: Duration::from_secs(3_600),
+            watch: Duration::from_secs(600),
+            standby: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Step {
+    /// A weight with the usual hold and requests.
+    #[must_use]
+    pub fn new(weight_ppm: u32) -> Self {
+        Self {
+            weight_ppm,
+            hold: Duration::from_secs(60),
+            requests_min: 100,
+            manual: false,
+        }
+    }
+}
+
+impl Default for ShadowStage {
+    fn default() -> Self {
+        Self {
+            sample_ppm: 100_000,
+            noise_ppm: 100_000,
+            hold: Duration::from_secs(60),
+            pairs_min: 200,
+        }
+    }
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            alpha: 0.05,
+            beta: 0.05,
+            errors: Some(ErrorGate::default()),
+            latency: Some(LatencyGate::default()),
+            agreement: Some(AgreementGate::default()),
+            confidence: Some(ConfidenceGate::default()),
+            text: Some(TextGate::default()),
+            labels: Some(LabelGate::default()),
+            proof: true,
+        }
+    }
+}
+
+impl Default for ErrorGate {
+    fn default() -> Self {
+        Self {
+            ratio_max: 1.5,
+            negligible: 0.005,
+        }
+    }
+}
+
+impl Default for LatencyGate {
+    fn default() -> Self {
+        Self {
+            quantiles: vec![0.5, 0.95],
+            increase_min: 0.2,
+            increase_max: 0.5,
+        }
+    }
+}
+
+impl Default for AgreementGate {
+    fn default() -> Self {
+        Self {
+            agreement_min: 0.75,
+            class_agreement_min: 0.5,
+        }
+    }
+}
+
+impl Default for ConfidenceGate {
+    fn default() -> Self {
+        Self { drop_max: 0.1 }
+    }
+}
+
+impl Default for TextGate {
+    fn default() -> Self {
+        Self {
+            length_change_max: 0.5,
+            grounding_drop_max: 0.1,
+        }
+    }
 }
