@@ -1,4 +1,4 @@
-//! Names of models, versions, arms and workers: they stand in registry keys, metadata, paths and metric labels.
+//! Names of models, versions, arms, workers and routers: they stand in registry keys, metadata, paths and metric labels.
 
 /// Longest name in bytes.
 pub const LENGTH_MAX: usize = 63;
@@ -21,9 +21,41 @@ pub fn check(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A name for this process: the host's and a random suffix. Persisted nowhere: two processes never share a name, not
+/// even after one was copied with its disk. A host without a usable name is called `fallback`, which is a good name.
+#[must_use]
+pub fn unique(fallback: &str) -> String {
+    const SUFFIX: usize = 6;
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|host| host.into_string().ok())
+        .unwrap_or_default();
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let host: String = host.chars().map(plain).take(LENGTH_MAX - SUFFIX - 1).collect();
+    let host = match host.trim_matches('-') {
+        "" => fallback,
+        host => host,
+    };
+    let draw: u32 = rand::random();
+    format!("{host}-{:06x}", draw >> 8)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, unique};
+
+    #[test]
+    fn unique_names_are_valid_and_differ() {
+        let names = [unique("worker"), unique("worker")];
+        assert_ne!(names[0], names[1]);
+        assert_eq!(names.map(|name| check(&name)), [Ok(()), Ok(())]);
+    }
 
     #[test]
     fn names() {

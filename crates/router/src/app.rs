@@ -22,6 +22,10 @@ use crate::{
 /// Anybody may ask for health: those who watch a router have no token.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
+/// Who calls a service of this router; empty if nobody asked.
+#[derive(Debug, Clone)]
+pub struct Identity(pub Arc<str>);
+
 /// Serves requests, whatever connection they come from.
 #[derive(Debug)]
 pub struct App {
@@ -90,7 +94,8 @@ impl App {
         mut request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         if !request.uri().path().starts_with(HEALTH) {
-            self.admission.identify(request.headers_mut(), certificate)?;
+            let identity = self.admission.identify(request.headers_mut(), certificate)?;
+            request.extensions_mut().insert(Identity(identity));
         }
         match self.local.clone().oneshot(request).await {
             Ok(response) => Ok(response.map(AnswerBody::Local)),
