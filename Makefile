@@ -74,6 +74,10 @@ bench: ## Measures against transformers, ONNX Runtime and a direct call, and wri
 	cargo build --release --workspace --bins --examples
 	UNDERSTUDY_BIN=$(BIN) bench/run.sh
 
+.PHONY: simulate
+simulate: ## Simulates thousands of rollouts beside the rules in use elsewhere, into docs/simulation.md (RUNS=1000)
+	cargo run --release -p understudy-simulation -- --runs $(or $(RUNS),1000)
+
 .PHONY: bench-scribe
 bench-scribe: build ## Measures the scribe beside llama.cpp's own server (SHAPES="--shape 8b" for 8 billion parameters)
 	@scripts/setup.sh --bench
