@@ -4,12 +4,30 @@
 //! Pending → Loading → Shadow → Step[i]: Shifting → Baking → Judging → … → Promoting → Watching → Standby → Done
 //!              any of these → Paused(reason) | RollingBack(reason) → RolledBack(reason) | Superseded(reason)
 //! ```
+//!
+//! It is level triggered: [`Rollout::advance`] looks at what is, not at what happened, so that a lost, repeated or late
+//! call does no harm, and a new leader goes on where the record says. Decisions are in `course`, an operator's in
+//! `command`, words in `words`.
+//!
+//! Invariants, each held by a property test: a plan's weights sum to 1,000,000; no step is skipped; `Done`, `RolledBack`
+//! and `Superseded` are never left; once traffic goes back, the candidate's weight never rises; evidence of another epoch
+//! than the route's changes nothing; without requests, time promotes no canary.
+//!
+//! Deliberately absent: clocks, epochs of its own (who writes the route counts them), and retries (the next call is one).
+
+mod command;
+mod course;
+mod words;
 
 use std::time::Duration;
 
+pub use command::Refused;
+
 use crate::{
-    scorecard::{Evidence, ShadowCard, Slice},
-    spec::Spec,
+    gates::{self, Report},
+    scorecard::{Evidence, LabelCard, ShadowCard, Slice},
+    spec::{Spec, Strategy},
+    split::PPM,
 };
 
 /// A rollout.
@@ -25,11 +43,11 @@ pub struct Rollout {
     pub elapsed: Duration,
     /// Time since the last progress.
     pub stalled: Duration,
-    /// The epoch of the route that this phase set; 0 before the first.
+    /// The epoch of the route that this phase set; 0 before the first. Set by who writes the route.
     pub route_epoch: u64,
     /// An operator opened the step's manual gate.
     pub approved: bool,
-    /// Evidence of the steps that are over.
+    /// Evidence under the routes that are over: of steps, and of the stable version alone before them.
     pub settled: Vec<Slice>,
     /// Evidence of the shadow stage, once it is over.
     pub settled_shadow: Option<ShadowCard>,
@@ -119,7 +137,7 @@ pub struct Observation {
     /// Mirrored requests since the rollout began.
     pub shadow: ShadowCard,
     /// Labels since the rollout began.
-    pub labels: crate::scorecard::LabelCard,
+    pub labels: LabelCard,
 }
 
 /// What an operator says.
@@ -134,7 +152,7 @@ pub enum Command {
     Resume,
     /// Open the manual gate.
     Approve,
-    /// Go to 100% whatever the gates say.
+    /// Go to 100% whatever the gates say, if the candidate is ready somewhere.
     Promote,
     /// Go back.
     Abort {
@@ -185,26 +203,42 @@ pub struct Plan {
 }
 
 impl Observation {
-    /// All that is known with what the rollout settled before.
+    /// All that is known with what the rollout settled before: what the gates judge. A slice in which only one of the
+    /// versions has traffic compares nothing and is left out.
     #[must_use]
     pub fn evidence(&self, rollout: &Rollout) -> Evidence {
+        let live = self.current(rollout).cloned().unwrap_or_default();
+        let comparable = |slice: &&Slice| 0 < slice.weight_ppm && slice.weight_ppm < PPM;
         Evidence {
-            settled: rollout.settled.clone(),
-            live: self.live.clone(),
-            shadow: self.shadow.clone(),
+            settled: rollout
+                .settled
+                .iter()
+                .filter(comparable)
+                .filter(|slice| slice.epoch != live.epoch)
+                .cloned()
+                .collect(),
+            live: Some(live).filter(|live| comparable(&live)).unwrap_or_default(),
+            shadow: rollout.settled_shadow.as_ref().unwrap_or(&self.shadow).clone(),
             labels: self.labels,
         }
     }
+
+    /// The live counts, if they are of the route that the rollout set.
+    fn current(&self, rollout: &Rollout) -> Option<&Slice> {
+        Some(&self.live).filter(|live| live.epoch == rollout.route_epoch && rollout.route_epoch > 0)
+    }
 }
 
-/// A command that does not fit where the rollout is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; {advice}")]
-pub struct Refused {
-    /// Why not.
-    pub problem: String,
-    /// What to do instead.
-    pub advice: String,
+impl Phase {
+    /// What a paused rollout goes on with; else the phase itself.
+    #[must_use]
+    pub fn unpaused(&self) -> &Self {
+        let mut phase = self;
+        while let Self::Paused { from, .. } = phase {
+            phase = from;
+        }
+        phase
+    }
 }
 
 impl Rollout {
@@ -224,36 +258,37 @@ impl Rollout {
         }
     }
 
-    /// Goes on as far as what is seen allows. `elapsed`: the time since the last call.
-    #[must_use]
-    pub fn advance(&self, observation: &Observation, elapsed: Duration) -> Advance {
-        let _ = (observation, elapsed);
-        Advance {
-            rollout: self.clone(),
-            transitions: Vec::new(),
-        }
-    }
-
-    /// Does what an operator says, with what the router that was asked sees.
-    ///
-    /// # Errors
-    /// If the command does not fit where the rollout is.
-    pub fn command(&self, command: Command, observation: &Observation) -> Result<Advance, Refused> {
-        let _ = (command, observation);
-        Ok(Advance {
-            rollout: self.clone(),
-            transitions: Vec::new(),
-        })
-    }
-
-    /// The route that the phase wants. The writer changes the route, and counts its epoch up, only where it differs from
-    /// this: a new epoch begins a new slice of evidence.
+    /// The route that the phase wants. Who writes it counts the route's epoch up, and sets `route_epoch`, only if the
+    /// route in the registry differs from this: a new epoch begins a new slice of evidence.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        Plan {
-            stable_ppm: Some(1_000_000),
-            candidate_ppm: None,
+        let split = |candidate: u32| Plan {
+            stable_ppm: Some(PPM - candidate.min(PPM)),
+            candidate_ppm: Some(candidate.min(PPM)),
             shadow: None,
+        };
+        let stable_only = Plan {
+            candidate_ppm: None,
+            ..split(0)
+        };
+        match self.phase.unpaused() {
+            Phase::Loading => split(0),
+            Phase::Shadow => Plan {
+                shadow: self.spec.shadow.map(|shadow| (shadow.sample_ppm, shadow.noise_ppm)),
+                ..split(0)
+            },
+            Phase::Step { index, .. } => split(self.spec.steps.get(*index).map_or(0, |step| step.weight_ppm)),
+            Phase::Promoting | Phase::Watching | Phase::Standby => split(PPM),
+            Phase::Done if self.spec.strategy != Strategy::Shadow => Plan {
+                stable_ppm: None,
+                ..split(PPM)
+            },
+            Phase::RollingBack { candidate_ppm, .. } => split(*candidate_ppm),
+            Phase::Pending
+            | Phase::Done
+            | Phase::Paused { .. }
+            | Phase::RolledBack { .. }
+            | Phase::Superseded { .. } => stable_only,
         }
     }
 
@@ -272,16 +307,20 @@ impl Rollout {
         )
     }
 
-    /// What it waits for, in words.
-    #[must_use]
-    pub fn waiting_for(&self, observation: &Observation) -> String {
-        let _ = observation;
-        String::new()
-    }
-
     /// What each gate says; gates without any data are left out.
     #[must_use]
-    pub fn reports(&self, observation: &Observation) -> Vec<crate::gates::Report> {
-        crate::gates::judge(&self.spec.gates, &observation.evidence(self))
+    pub fn reports(&self, observation: &Observation) -> Vec<Report> {
+        let mut reports = gates::judge(&self.spec.gates, &observation.evidence(self));
+        reports.extend(self.watch_report(observation));
+        reports
+    }
+
+    /// What is known against a candidate that has, or had, all traffic.
+    fn watch_report(&self, observation: &Observation) -> Option<Report> {
+        let all = |slice: &&Slice| slice.weight_ppm == PPM;
+        let live = observation.current(self).filter(all);
+        let promoted = live.or_else(|| self.settled.iter().rev().find(all))?;
+        let _ = promoted; // gates::watch_report
+        None
     }
 }
