@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_client::{Compare, CompareOp, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -28,11 +28,9 @@ use crate::{
     backoff::Backoff,
     client::CALL_TIMEOUT,
     follow::AbortOnDrop,
+    lease::{self, Lease},
     record::{Record as _, encode},
 };
-
-/// etcd grants no shorter lease with its default timing.
-const TTL_MIN: Duration = Duration::from_secs(2);
 
 /// A worker's record in the registry. Dropping it stops the renewal, and the record goes when its lease expires.
 pub struct Announcement {
@@ -50,7 +48,7 @@ impl Announcement {
         let announcer = Announcer {
             registry,
             worker: receiver,
-            ttl: ttl.max(TTL_MIN),
+            ttl: ttl.max(lease::TTL_MIN),
             lease: AtomicI64::new(0),
         };
         let task = tokio::spawn(announcer.run(stopped));
@@ -92,9 +90,7 @@ struct Announcer {
 
 /// What is in the registry.
 struct Held {
-    lease: i64,
-    keeper: LeaseKeeper,
-    answers: LeaseKeepAliveStream,
+    lease: Lease,
     mod_revision: i64,
 }
 
@@ -104,11 +100,7 @@ impl Announcer {
         // Also when stopped half-way: the record may be there before its writer knows.
         let lease = self.lease.load(Ordering::Relaxed);
         if lease != 0 {
-            let revoked = self
-                .registry
-                .call(|client| async move { client.lease_client().revoke(lease).await })
-                .await;
-            if let Err(error) = revoked {
+            if let Err(error) = lease::revoke(&self.registry, lease).await {
                 tracing::warn!(%error, "could not withdraw from the registry; the lease will expire");
             }
         }
@@ -140,24 +132,10 @@ impl Announcer {
 
     /// Gets a lease and puts the record under it.
     async fn hold(&self) -> Result<Held, Error> {
-        let seconds = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let grant = self
-            .registry
-            .call(|client| async move { client.lease_client().grant(seconds, None).await })
-            .await?;
-        let lease = grant.id();
-        self.lease.store(lease, Ordering::Relaxed);
-        let (keeper, answers) = self
-            .registry
-            .call(|client| async move { client.lease_client().keep_alive(lease).await })
-            .await?;
-        let mod_revision = self.put(lease).await?;
-        Ok(Held {
-            lease,
-            keeper,
-            answers,
-            mod_revision,
-        })
+        let lease = Lease::grant(&self.registry, self.ttl).await?;
+        self.lease.store(lease.id(), Ordering::Relaxed);
+        let mod_revision = self.put(lease.id()).await?;
+        Ok(Held { lease, mod_revision })
     }
 
     /// Renews until told to stop (`Ok`) or until the lease is lost.
@@ -172,33 +150,26 @@ impl Announcer {
                         // Dropped without `withdraw`: the lease ends by itself.
                         return Ok(());
                     }
-                    held.mod_revision = self.put(held.lease).await?;
+                    held.mod_revision = self.put(held.lease.id()).await?;
                 }
                 _ = tick.tick() => {
-                    self.renew(&mut held).await?;
+                    self.renew(&mut held.lease).await?;
                     if !self.is_ours(&held).await? {
                         tracing::warn!(worker = %self.worker.borrow().worker, "the record of this worker was changed by \
                             somebody else and is written again: does another worker have the same name?");
-                        held.mod_revision = self.put(held.lease).await?;
+                        held.mod_revision = self.put(held.lease.id()).await?;
                     }
                 }
             }
         }
     }
 
-    async fn renew(&self, held: &mut Held) -> Result<(), Error> {
-        let renewal = async {
-            held.keeper.keep_alive().await?;
-            held.answers.message().await
-        };
-        let lost = |reason: &str| Err(self.registry.unavailable(reason.to_owned()));
+    async fn renew(&self, lease: &mut Lease) -> Result<(), Error> {
         // Not longer than a third of the TTL: a second and a third try must fit into the lease.
-        match timeout((self.ttl / 3).min(CALL_TIMEOUT), renewal).await {
-            Ok(Ok(Some(answer))) if answer.ttl() > 0 => Ok(()),
-            Ok(Ok(Some(_))) => lost("the lease expired"),
-            Ok(Ok(None)) => lost("the lease's stream ended"),
-            Ok(Err(error)) => Err(self.registry.error(&error)),
-            Err(_) => lost("no answer to the lease's renewal"),
+        if lease.renew((self.ttl / 3).min(CALL_TIMEOUT)).await? {
+            Ok(())
+        } else {
+            Err(self.registry.unavailable("the lease expired".to_owned()))
         }
     }
 

@@ -10,7 +10,7 @@ use understudy_protocol::v1;
 use crate::{
     Announcement, Error, Follow, RegistryOptions,
     config::Config,
-    record::{Record, decode, encode},
+    record::{Record, decode, encode, full_path},
 };
 
 /// The longest that one call to the registry may take.
@@ -107,6 +107,14 @@ impl Registry {
             .map(|stored| stored.value))
     }
 
+    /// A model's latest rollout.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it cannot be used, or those of any call.
+    pub async fn rollout(&self, model: &str) -> Result<Option<Stored<v1::Rollout>>, Error> {
+        self.get(model).await
+    }
+
     /// A model's route.
     ///
     /// # Errors
@@ -197,7 +205,7 @@ impl Registry {
             .call(|client| async move { client.kv_client().txn(txn).await })
             .await?;
         if !answer.succeeded() {
-            return Err(Error::Conflict(format!("{}{}", R::FOLDER, R::path(&record.key()))));
+            return Err(Error::Conflict(full_path::<R>(&record.key())));
         }
         Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
     }
@@ -239,14 +247,18 @@ impl Registry {
         }
     }
 
+    pub(crate) fn below_prefix(&self, path: &str) -> String {
+        format!("{}{path}", self.inner.config.prefix)
+    }
+
     /// The kind's folder with the prefix.
     pub(crate) fn folder<R: Record>(&self) -> String {
-        format!("{}{}", self.inner.config.prefix, R::FOLDER)
+        self.below_prefix(R::FOLDER)
     }
 
     /// A record's path with the prefix.
     pub(crate) fn path<R: Record>(&self, key: &str) -> String {
-        format!("{}{}{}", self.inner.config.prefix, R::FOLDER, R::path(key))
+        self.below_prefix(&full_path::<R>(key))
     }
 
     /// The key of a path with the prefix, if it is of this kind.

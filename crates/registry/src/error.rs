@@ -21,6 +21,9 @@ pub enum Error {
     /// The record changed since it was read.
     #[error("{0} was changed by somebody else meanwhile; read it again and repeat the change")]
     Conflict(String),
+    /// This process does not lead (any more), so nothing was written.
+    #[error("this router does not lead; the one that does will go on")]
+    NotLeader,
     /// A record that breaks its rules, in the registry or about to be written.
     #[error("{key} is not valid: {reason}")]
     Invalid {

@@ -33,6 +33,8 @@ pub struct View<R> {
     /// Valid records by key: "sentiment", "sentiment/v1" or a worker's name. Where the registry holds a bad value, the last
     /// good one.
     pub records: BTreeMap<String, R>,
+    /// The registry's revision that wrote each of these records: what a compare-and-swap of it must name.
+    pub mod_revisions: BTreeMap<String, i64>,
     /// Why a key's value in the registry cannot be used.
     pub problems: BTreeMap<String, String>,
     /// Keys whose value in the registry cannot be used.
@@ -134,7 +136,7 @@ impl<R: Record> Follower<R> {
     async fn session(&mut self) -> Result<std::convert::Infallible, Error> {
         let page = self.registry.pages::<R>().await?;
         let next = page.revision + 1;
-        let values = page.values.iter().map(|(key, kv)| (key.as_str(), kv.value()));
+        let values = page.values.iter().map(|(key, kv)| (key.as_str(), kv.into()));
         if self.state.listed(values, page.revision) {
             tracing::warn!(
                 folder = R::FOLDER,
@@ -200,7 +202,7 @@ impl<R: Record> Follower<R> {
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
             if let Some(key) = self.registry.key_of::<R>(kv.key()) {
-                let value = (event.event_type() == EventType::Put).then(|| kv.value());
+                let value = (event.event_type() == EventType::Put).then(|| kv.into());
                 self.state.changed(&key, value);
                 changed = true;
             }

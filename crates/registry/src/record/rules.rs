@@ -1,10 +1,15 @@
 //! What a valid record is.
 
+mod rollout;
+mod scorecard;
+
 use std::collections::BTreeSet;
 
 use understudy_protocol::{MANIFEST_FORMAT, name, v1};
 
-use super::{ARMS_MAX, WEIGHT_SUM_PPM};
+use super::{ARMS_MAX, HISTORY_MAX, STEPS_MAX, WEBHOOKS_MAX, WEIGHT_SUM_PPM};
+pub(super) use rollout::rollout;
+pub(super) use scorecard::scorecard;
 
 fn check_name(field: &str, value: &str) -> Result<(), String> {
     name::check(value).map_err(|problem| format!("{field} {value:?} {problem}"))
@@ -16,6 +21,20 @@ fn check_kind(kind: i32) -> Result<(), String> {
         Ok(v1::Kind::Unspecified) => Err("kind is missing".to_owned()),
         Err(_) => Err(format!("kind {kind} is not known to this software")),
     }
+}
+
+fn check_share(field: &str, ppm: u32) -> Result<(), String> {
+    if u64::from(ppm) > WEIGHT_SUM_PPM {
+        return Err(format!("{field} must be at most {WEIGHT_SUM_PPM}, not {ppm}"));
+    }
+    Ok(())
+}
+
+fn check_length(field: &str, length: usize, max: usize) -> Result<(), String> {
+    if length > max {
+        return Err(format!("{field} has {length} entries, at most {max} are allowed"));
+    }
+    Ok(())
 }
 
 fn check_unique<'a>(field: &str, values: impl Iterator<Item = &'a str>) -> Result<(), String> {
@@ -110,6 +129,20 @@ pub(super) fn route(route: &v1::Route) -> Result<(), String> {
     let sum: u64 = route.arms.iter().map(|arm| u64::from(arm.weight_ppm)).sum();
     if sum != WEIGHT_SUM_PPM {
         return Err(format!("arms.weight_ppm must sum to {WEIGHT_SUM_PPM}, not {sum}"));
+    }
+    if let Some(shadow) = &route.shadow {
+        // The first arm's answers are what it is compared with.
+        if !route.arms.iter().skip(1).any(|arm| arm.name == shadow.arm) {
+            return Err(format!(
+                "shadow.arm {:?} must name an arm other than the first",
+                shadow.arm
+            ));
+        }
+        check_share("shadow.sample_ppm", shadow.sample_ppm)?;
+        check_share("shadow.noise_ppm", shadow.noise_ppm)?;
+        if shadow.sample_ppm == 0 {
+            return Err("shadow.sample_ppm must be above 0; to mirror nothing, leave shadow out".to_owned());
+        }
     }
     Ok(())
 }
