@@ -1,15 +1,24 @@
 //! Which class, topic and statistic each figure of a segment belongs to.
 
+mod inherited;
+mod topics;
+
 use std::ops::Range;
 
-use crate::sheet::Unit;
-
-use super::align::{Distances, Mark, align, marks};
+use super::align::{Distances, Mark, align};
 use super::clause::{Context, Hold, Kind, Reading, kind};
-use super::knowledge::{About, Knowledge, Origin, Topic};
-use super::labels::{Label, Measured, others};
-use super::number::{Figure, Spoken};
+use super::hedge::round;
+use super::knowledge::{About, Knowledge};
+use super::labels::{Label, others};
+use super::number::Figure;
 use super::token;
+
+/// Sentences of more figures are not searched for differences.
+const OPERANDS_MAX: usize = 12;
+
+/// What a difference is called.
+pub(super) const DIFFERENCE: &str =
+    "difference gap drop distance rise fall falls drops rises step surplus margin apart lie lies";
 
 impl Reading<'_> {
     pub(super) fn bind_classes(
@@ -153,7 +162,19 @@ impl Reading<'_> {
     }
 
     /// "12 words longer", "a lead of 4.4 percentage points".
-    fn is_difference(&self, figure: &Figure) -> bool {
+    pub(super) fn is_difference(&self, figure: &Figure) -> bool {
+        // "From 0.95 to 0.72, a drop of 0.23".
+        let same = |other: &&Figure| kind(other) == kind(figure) && other.tokens != figure.tokens;
+        let others: Vec<&Figure> = self.figures.iter().filter(same).take(OPERANDS_MAX).collect();
+        let between = others.iter().enumerate().any(|(index, one)| {
+            others[index + 1..].iter().any(|other| {
+                let difference = round((one.value - other.value).abs(), figure.decimals);
+                difference > 0.0 && (difference - figure.value).abs() < 1e-9
+            })
+        });
+        if between && self.has_word(DIFFERENCE) {
+            return true;
+        }
         let after = &self.tokens[figure.tokens.end..(figure.tokens.end + 3).min(self.tokens.len())];
         let comparing = "longer shorter more fewer higher lower ahead larger smaller apart";
         kind(figure) == Kind::Points
@@ -171,7 +192,7 @@ impl Reading<'_> {
         };
         let (one, other) = (&self.figures[*one], &self.figures[*other]);
         let between = &self.tokens[one.tokens.end..other.tokens.start];
-        kind(one) == kind(other) && !one.starts_range && matches!(between, [word] if word.among("to – -"))
+        kind(one) == kind(other) && !one.starts_range && matches!(between, [word] | [_, word] if word.among("to – -"))
     }
 
     /// Whether all reviews are what the clause says something about: "Reviews run to 231 words, longer for ...".
@@ -206,205 +227,7 @@ impl Reading<'_> {
         comma && subject
     }
 
-    fn classes_of(&self, segment: usize) -> Vec<About> {
-        let mut classes: Vec<About> = Vec::new();
-        for label in self.in_segment(&self.classes, segment) {
-            if !classes.contains(&label.what) {
-                classes.push(label.what);
-            }
-        }
-        classes
-    }
-
-    /// The classes of the nearest segment before that names some.
-    fn earlier(&self, segment: usize) -> (Vec<About>, Hold) {
-        let named = (0..segment).rev().map(|earlier| self.classes_of(earlier));
-        let mut named = named.filter(|classes| !classes.is_empty());
-        named
-            .next()
-            .map_or((Vec::new(), Hold::Free), |classes| (classes, Hold::Weak))
-    }
-
-    /// "Even the lower end of its interval, 51.5%, lies above that of the positive ones": of what was named before.
-    fn owned(&self, segment: usize, figure: &Figure, labels: &[Label<About>]) -> bool {
-        let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
-        let before = start.min(figure.tokens.start)..figure.tokens.start;
-        labels.iter().all(|label| label.tokens.start >= figure.tokens.end)
-            && self.tokens[before].iter().any(|token| token.among("its their"))
-            && !self.earlier(segment).0.is_empty()
-    }
-
-    /// "Yet at 318 words they are longer than the others": of what was named before, not of what follows "than".
-    fn is_pronouns(&self, segment: usize, figure: &Figure, labels: &[Label<About>]) -> bool {
-        let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
-        let Some(first) = labels.first().map(|label| label.tokens.start) else {
-            return false;
-        };
-        let than = (figure.tokens.end..first).find(|at| self.tokens[*at].is("than"));
-        let subject = |than: usize| {
-            self.tokens[start.min(than)..than]
-                .iter()
-                .any(|token| token.among("they it"))
-        };
-        let named = self.earlier(segment).0;
-        than.is_some_and(subject)
-            && !self.is_difference(figure)
-            && named
-                .iter()
-                .any(|about| labels.iter().all(|label| label.what != *about))
-    }
-
-    /// The classes of a segment that names none.
-    fn inherited(&self, segment: usize, contexts: &[Context]) -> (Vec<About>, Hold) {
-        let classes_of = |segment: usize| self.classes_of(segment);
-        if let Some(Some(outer)) = self.against.get(segment) {
-            // Against the figure before; or against the class, where there is one.
-            let start = self.segment.iter().position(|own| *own == segment).unwrap_or_default();
-            let before = self
-                .figures
-                .iter()
-                .zip(contexts)
-                .rev()
-                .find(|(figure, _)| figure.tokens.end <= start);
-            let bound = before
-                .map(|(_, context)| context.classes.clone())
-                .filter(|classes| classes.len() == 1);
-            // Of two that the clause may be about, the one or the other.
-            let either = before
-                .map(|(_, context)| context.classes.clone())
-                .filter(|classes| classes.len() == 2);
-            let outer = classes_of(*outer);
-            if let (Some(either), true) = (either, outer.is_empty()) {
-                return (either, Hold::Weak);
-            }
-            let bound = bound.unwrap_or_else(|| outer.clone());
-            let [About::Class(class)] = bound.as_slice() else {
-                return (Vec::new(), Hold::Free);
-            };
-            let rest: Vec<About> = outer
-                .into_iter()
-                .filter(|about| *about != About::Class(*class))
-                .collect();
-            return match rest.as_slice() {
-                [one] => (vec![*one], Hold::Strict),
-                _ => (vec![About::Others(*class)], Hold::Strict),
-            };
-        }
-        let earlier = self.earlier(segment);
-        if !earlier.0.is_empty() {
-            return earlier;
-        }
-        const PRONOUNS: &str = "they their these those them it its this that";
-        let refers =
-            (0..self.tokens.len()).any(|at| self.segment.get(at) == Some(&segment) && self.tokens[at].among(PRONOUNS));
-        if refers && self.classes.is_empty() && !self.before.is_empty() {
-            return (self.before.clone(), Hold::Weak);
-        }
-        (Vec::new(), Hold::Free)
-    }
-
-    pub(super) fn bind_topics(
-        &self,
-        segment: usize,
-        groups: &[Vec<usize>],
-        distances: &Distances,
-        contexts: &mut [Context],
-        knowledge: &Knowledge<'_>,
-    ) {
-        let labels = self.in_segment(&self.topics, segment);
-        let ranged = groups
-            .iter()
-            .any(|group| group.len() > 1 && self.figures[group[0]].starts_range);
-        for (kind_of, members) in by_kind(groups, &self.figures) {
-            let useful: Vec<&Label<Measured>> = labels
-                .iter()
-                .filter(|label| {
-                    label
-                        .what
-                        .topics
-                        .iter()
-                        .any(|topic| measures(knowledge, *topic, kind_of))
-                })
-                .collect();
-            let marks = marks(useful.iter().copied());
-            let ranges = self.ranges(&members);
-            for (group, label) in members.iter().zip(align(&marks, &ranges, distances)) {
-                let Some(label) = label else { continue };
-                for &index in group {
-                    // "A share of 10.1% and a mean confidence of 0.72".
-                    let later = useful[label].tokens.start >= self.figures[index].tokens.end;
-                    if later && self.counted_before(index, useful[label].tokens.start) {
-                        continue;
-                    }
-                    let is_range = group.len() > 1 && self.figures[group[0]].starts_range;
-                    // The ends of the interval are the range.
-                    let interval = useful[label].what.topics.contains(&Topic::Interval);
-                    if !(interval && ranged && !is_range) {
-                        contexts[index].measured = Some(useful[label].what.clone());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether the figure is a share or a number by the noun directly before it, and what follows "and" is another's.
-    fn counted_before(&self, index: usize, label: usize) -> bool {
-        let figure = &self.figures[index].tokens;
-        let before = &self.tokens[figure.start.saturating_sub(2)..figure.start];
-        let noun = matches!(before, [noun, of]
-            if noun.among("share proportion percentage number count total") && of.is("of"));
-        noun && self.tokens[figure.end..label].iter().any(|token| token.is("and"))
-    }
-
-    /// What the figure is stated of: "the type-token ratio of the corpus is 0.12".
-    pub(super) fn stated_of(&self, index: usize) -> Option<Measured> {
-        const APART_TOKENS_MAX: usize = 8;
-        let start = self.figures[index].tokens.start;
-        let from = start.saturating_sub(APART_TOKENS_MAX);
-        let hedged = |at: &usize| self.tokens[*at].among("about around roughly approximately nearly almost only just");
-        let verb = (from..start).rev().find(|at| !hedged(at))?;
-        if !self.tokens[verb].among("is was of at equals reaches = :") || self.figures[index].unit == Spoken::Items {
-            return None;
-        }
-        let label = self.topics.iter().rev().find(|label| label.tokens.start < verb)?;
-        let plain = |token: &token::Token<'_>| token.kind == token::Kind::Word && !token.among("and while whereas but");
-        let scored = self.tokens[label.tokens.start].among("ratio ttr confidence score");
-        if label.tokens.start < from || !scored || !self.tokens[label.tokens.end..verb].iter().all(plain) {
-            return None;
-        }
-        let own = self.topics.iter().filter(|other| other.tokens == label.tokens);
-        Some(Measured {
-            topics: own.flat_map(|label| label.what.topics.iter().copied()).collect(),
-            negated: label.what.negated,
-        })
-    }
-
-    pub(super) fn bind_stats(
-        &self,
-        segment: usize,
-        groups: &[Vec<usize>],
-        distances: &Distances,
-        contexts: &mut [Context],
-    ) {
-        let labels = self.in_segment(&self.stats, segment);
-        let counts = |index: &usize| matches!(kind(&self.figures[*index]), Kind::Count | Kind::Words);
-        let members: Vec<Vec<usize>> = groups
-            .iter()
-            .map(|group| group.iter().copied().filter(counts).collect::<Vec<_>>())
-            .filter(|group| !group.is_empty())
-            .collect();
-        let marks = marks(labels.iter());
-        let ranges = self.ranges(&members);
-        for (group, label) in members.iter().zip(align(&marks, &ranges, distances)) {
-            if let Some(label) = label {
-                for &index in group {
-                    contexts[index].stats.clone_from(&labels[label].what);
-                }
-            }
-        }
-    }
-
-    fn ranges(&self, groups: &[Vec<usize>]) -> Vec<Range<usize>> {
+    pub(super) fn ranges(&self, groups: &[Vec<usize>]) -> Vec<Range<usize>> {
         let range = |group: &Vec<usize>| {
             let first = group.first().map_or(0, |index| self.figures[*index].tokens.start);
             let last = group.last().map_or(0, |index| self.figures[*index].tokens.end);
@@ -414,49 +237,9 @@ impl Reading<'_> {
     }
 }
 
-fn by_kind(groups: &[Vec<usize>], figures: &[Figure]) -> Vec<(Kind, Vec<Vec<usize>>)> {
-    let mut kinds: Vec<(Kind, Vec<Vec<usize>>)> = Vec::new();
-    for group in groups {
-        for &index in group {
-            let own = kind(&figures[index]);
-            let place = match kinds.iter().position(|(kind, _)| *kind == own) {
-                Some(place) => place,
-                None => {
-                    kinds.push((own, Vec::new()));
-                    kinds.len() - 1
-                }
-            };
-            match kinds[place].1.last_mut() {
-                Some(last) if last.last().is_some_and(|last| group.contains(last)) => last.push(index),
-                _ => kinds[place].1.push(vec![index]),
-            }
-        }
-    }
-    kinds
-}
-
 fn other_than(about: About, knowledge: &Knowledge<'_>) -> About {
     match about {
         About::Class(class) => others(class, knowledge),
         other => other,
     }
-}
-
-/// Whether the sheet has figures of this sort on the topic.
-fn measures(knowledge: &Knowledge<'_>, topic: Topic, kind: Kind) -> bool {
-    knowledge
-        .known
-        .iter()
-        .filter(|known| known.topic == topic && !matches!(known.kind, Origin::Ratio | Origin::Difference))
-        .any(|known| match kind {
-            Kind::Percent => known.unit == Unit::Percent,
-            Kind::Points => known.unit == Unit::PercentagePoints,
-            Kind::Items => known.unit == Unit::Items,
-            Kind::Count => {
-                matches!(known.unit, Unit::Items | Unit::Words | Unit::None) && known.topic != Topic::Confidence
-            }
-            Kind::Words => known.unit == Unit::Words,
-            Kind::Decimal => known.unit == Unit::None,
-            Kind::Times => false,
-        })
 }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use super::align::Distances;
+use super::hedge;
 use super::knowledge::{About, Knowledge, Stat, Topic};
 use super::labels::{Label, Measured};
 use super::number::{Figure, Form, Spoken};
-use super::token::Token;
+use super::token::{self, Token, is_one_of};
+use crate::sheet::Unit;
 
 /// A sentence with all that is read out of it.
 pub(super) struct Reading<'t> {
@@ -42,6 +44,8 @@ pub(super) struct Context {
     pub(super) whole: bool,
     /// The clause speaks of all reviews.
     pub(super) whole_near: bool,
+    /// Another figure of the sentence gives all of them: "of the 1,862 reviews, 143 ...".
+    pub(super) partitive: bool,
     /// Empty: anything.
     pub(super) measured: Option<Measured>,
     /// Empty: anything.
@@ -55,13 +59,15 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
     let mut against = vec![None];
     let mut current = 0;
     let mut outer: Option<usize> = None;
+    let subordinate = subordinate_end(tokens);
     for (at, token) in tokens.iter().enumerate() {
         let next = tokens.get(at + 1);
         let is_next = |words: &str| next.is_some_and(|next| next.among(words));
         let contrasts = token.among("while whereas but although though however yet");
-        let breaks = contrasts && !(at > 0 && tokens[at - 1].is("all"))
+        let breaks = subordinate == Some(at)
+            || contrasts && !(at > 0 && tokens[at - 1].is("all"))
             || token.among("; —")
-            || token.is(",") && is_next("and so which with")
+            || token.is(",") && is_next("and so which with these they those")
             || token.is("–") && at > 0 && tokens[at - 1].range.end < token.range.start;
         let compares = token.among("against versus vs") || token.among("compared opposed") && is_next("with to");
         let aside = breaks
@@ -90,6 +96,16 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
         of.push(current);
     }
     (of, against)
+}
+
+/// Where a clause that the sentence starts with ends: "While 10.1% are neutral, ...".
+fn subordinate_end(tokens: &[Token<'_>]) -> Option<usize> {
+    let first = tokens.first()?;
+    let comma = tokens.iter().position(|token| token.is(","))?;
+    let verb = tokens[..comma]
+        .iter()
+        .any(|token| token.among("is are was were has have"));
+    (first.among("while although though whereas") && verb).then_some(comma)
 }
 
 /// Whether what starts here ends with a comma before it names a class, and a class was named before.
@@ -162,7 +178,9 @@ impl<'t> Reading<'t> {
             self.bind_topics(segment, &groups, &distances, &mut contexts, knowledge);
             self.bind_stats(segment, &groups, &distances, &mut contexts);
         }
+        let partitive = contexts.iter().any(|context| context.whole);
         for (index, context) in contexts.iter_mut().enumerate() {
+            context.partitive = partitive && !context.whole;
             if let Some(measured) = self.stated_of(index) {
                 context.measured = Some(measured);
             }
@@ -188,6 +206,14 @@ impl<'t> Reading<'t> {
             self.topics.iter().any(|label| own.contains(&label.tokens.start))
         };
         kind(before) != kind(figure) && parts(before) && parts(figure) && which.is_some_and(|which| !named(which))
+    }
+
+    /// "A collection that runs to 19,949": the total, by its value and by a word for all of them.
+    fn is_total(&self, figure: &Figure, knowledge: &Knowledge<'_>) -> bool {
+        let total = knowledge.given(Topic::Total, Stat::None, About::Whole, Unit::Items);
+        let spoken = hedge::Spoken::of(figure);
+        total.is_some_and(|total| spoken.fits(total.value, total.decimals))
+            && is_near_all(self.tokens, figure.tokens.start)
     }
 
     fn whole(&self, figure: &Figure, knowledge: &Knowledge<'_>) -> Context {
@@ -222,7 +248,9 @@ impl<'t> Reading<'t> {
         let before = word(1 + skipped);
         let after = word(2 + skipped);
         let follows = &self.tokens[figure.tokens.end..(figure.tokens.end + 4).min(self.tokens.len())];
-        let noun = follows.iter().position(|token| knowledge.is_item(&token.lower));
+        let noun = follows
+            .iter()
+            .position(|token| knowledge.counts(&token.lower) && figure.unit == Spoken::Items);
         let labelled = |range: Range<usize>| {
             self.classes.iter().any(|label| range.contains(&label.tokens.start))
                 || self.topics.iter().any(|label| range.contains(&label.tokens.start))
@@ -237,8 +265,12 @@ impl<'t> Reading<'t> {
         Context {
             classes: Vec::new(),
             hold: Hold::Free,
-            whole: counts && of && !adjective && !bare && figure.form != Form::Times,
+            whole: counts
+                && !adjective
+                && figure.form != Form::Times
+                && (of && !bare || self.is_total(figure, knowledge)),
             whole_near: noun.is_some() && !adjective && figure.unit == Spoken::Items,
+            partitive: false,
             measured: None,
             stats: Vec::new(),
         }
@@ -280,6 +312,15 @@ impl<'t> Reading<'t> {
                 .all(|token| !token.among(") and with while against to at from for longer lead interval"));
         kinds && near && !labelled
     }
+}
+
+/// Whether a word for all of them stands shortly before: "a file of", "the collection comprises".
+pub(super) fn is_near_all(tokens: &[Token<'_>], start: usize) -> bool {
+    const ALL: &str = "corpus collection file files sample set body pool batch dataset archive total altogether";
+    const APART_TOKENS_MAX: usize = 5;
+    let before = tokens[start.saturating_sub(APART_TOKENS_MAX)..start].iter().rev();
+    let mut before = before.take_while(|token| token.kind != token::Kind::Number && !token.among(", ; and"));
+    before.any(|token| is_one_of(token.lower.trim_end_matches("'s"), ALL))
 }
 
 /// Sorts of figures that can stand for one another.

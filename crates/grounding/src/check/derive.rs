@@ -17,6 +17,7 @@ pub(super) fn derive(knowledge: &mut Knowledge<'_>) {
         pairs(knowledge, &mut derived);
         gaps(knowledge, &mut derived);
     }
+    confident_and_uncertain(knowledge, &mut derived);
     statistics(knowledge, &mut derived);
     widths(knowledge, &mut derived);
     knowledge.known.append(&mut derived);
@@ -80,7 +81,7 @@ fn complements(knowledge: &Knowledge<'_>, derived: &mut Vec<Known>) {
             derived.push(Known {
                 title: "reviews between confident and uncertain".replace("reviews", &knowledge.sheet.items),
                 value: whole - confident.value - uncertain.value,
-                kind: Origin::Complement,
+                kind: Origin::Middle,
                 ..confident.clone()
             });
         }
@@ -169,8 +170,42 @@ fn pair(knowledge: &Knowledge<'_>, (one, other): (&Known, &Known), about: About,
     }
 }
 
-/// Differences between statistics of the same thing.
+/// The confident and the uncertain ones together, and how many there are of the ones for each of the others.
+fn confident_and_uncertain(knowledge: &Knowledge<'_>, derived: &mut Vec<Known>) {
+    let given = |topic| knowledge.given(topic, Stat::None, About::Whole, Unit::Items);
+    if let (Some(confident), Some(uncertain)) = (given(Topic::Confident), given(Topic::Uncertain))
+        && uncertain.value > 0.0
+    {
+        derived.push(Known {
+            title: format!("sum of the {} and the {}", confident.title, uncertain.title),
+            value: confident.value + uncertain.value,
+            kind: Origin::Sum,
+            ..confident.clone()
+        });
+        derived.push(Known {
+            title: format!("ratio of the {} and the {}", confident.title, uncertain.title),
+            unit: Unit::None,
+            value: confident.value / uncertain.value,
+            decimals: 2,
+            kind: Origin::Ratio,
+            ..confident.clone()
+        });
+    }
+}
+
+/// Differences between statistics of the same thing, and between the mean of a class and that of all.
 fn statistics(knowledge: &Knowledge<'_>, derived: &mut Vec<Known>) {
+    for own in &knowledge.known {
+        let mean = own.stat == Stat::Mean && matches!(own.about, About::Class(_)) && own.kind == Origin::Given;
+        if let (true, Some(all)) = (mean, knowledge.given(own.topic, Stat::Mean, About::Whole, own.unit)) {
+            derived.push(Known {
+                title: format!("distance of the {} from the {}", own.title, all.title),
+                value: (round(own.value, own.decimals) - round(all.value, all.decimals)).abs(),
+                kind: Origin::FromAll,
+                ..own.clone()
+            });
+        }
+    }
     let whole = |known: &&Known| known.topic == Topic::Length && known.about == About::Whole;
     let own: Vec<&Known> = knowledge.known.iter().filter(whole).collect();
     for (index, one) in own.iter().enumerate() {

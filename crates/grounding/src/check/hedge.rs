@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::token::Token;
+use super::number::{Figure, Form};
+use super::token::{Kind, Token};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hedge {
@@ -39,8 +40,28 @@ pub(super) fn hedge(tokens: &[Token<'_>], figure: &Range<usize>) -> Hedge {
             Hedge::About
         }
         "to" if word(2) == "close" => Hedge::About,
-        "nearly" | "almost" => Hedge::Nearly,
+        "on" | "upon" if word(2) == "close" => Hedge::About,
+        "like" if word(2) == "something" => Hedge::About,
+        "for" if word(2) == "on" && word(3) == "getting" => Hedge::Nearly,
+        "of" => match word(2) {
+            "short" | "shy" if matches!(word(3), "far" | "much" | "not") => Hedge::About,
+            "short" | "shy" if slightly(3) => Hedge::Nearly,
+            "short" | "shy" => Hedge::Under,
+            "region" | "neighbourhood" | "neighborhood" | "vicinity" => Hedge::About,
+            "upwards" | "upward" | "north" | "excess" => Hedge::Over,
+            _ => Hedge::None,
+        },
+        "nearly" | "almost" | "practically" | "virtually" => Hedge::Nearly,
+        "even" if word(2) == "not" => Hedge::Under,
         "quite" if word(2) == "not" => Hedge::Nearly,
+        "over"
+            if ["hesitat", "waver", "stumbl", "puzzl", "agoni"]
+                .iter()
+                .any(|verb| word(2).starts_with(verb)) =>
+        {
+            Hedge::None
+        }
+        "good" if word(2) == "a" => Hedge::JustOver,
         "over" | "above" if slightly(2) => Hedge::JustOver,
         "under" | "below" | "short" if slightly(2) => Hedge::Nearly,
         "over" | "above" | "exceeding" | "exceed" | "exceeds" | "beyond" => Hedge::Over,
@@ -58,8 +79,23 @@ pub(super) fn hedge(tokens: &[Token<'_>], figure: &Range<usize>) -> Hedge {
             _ => Hedge::None,
         },
         _ if after(0) == "or" && matches!(after(1), "so" | "thereabouts") => Hedge::About,
+        _ if is_loose(tokens, figure.end) => Hedge::About,
         _ => Hedge::None,
     }
+}
+
+/// "One in four reviews, give or take".
+fn is_loose(tokens: &[Token<'_>], end: usize) -> bool {
+    const APART_TOKENS_MAX: usize = 6;
+    let rest = tokens.get(end..).unwrap_or_default();
+    let near = rest
+        .iter()
+        .take(APART_TOKENS_MAX)
+        .take_while(|token| token.kind != Kind::Number);
+    let words: Vec<&str> = near.map(|token| token.lower.as_str()).collect();
+    words
+        .windows(3)
+        .any(|words| matches!(words, ["give", "or", "take"] | ["more", "or", "less"]))
 }
 
 /// Whether a figure of the text may stand for a value of the sheet.
@@ -74,6 +110,15 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
+    pub(super) fn of(figure: &Figure) -> Self {
+        Self {
+            value: figure.value,
+            decimals: figure.decimals,
+            hedge: figure.hedge,
+            fraction: figure.form == Form::Fraction,
+        }
+    }
+
     /// `exact` is the value as measured, `shown` with how many decimals the sheet shows it.
     pub(super) fn fits(self, exact: f64, shown: usize) -> bool {
         let displayed = round(exact, shown);
@@ -81,13 +126,13 @@ impl Spoken {
             return self.fraction_fits(exact);
         }
         if self.rounds(exact, displayed, shown) {
-            return !matches!(self.hedge, Hedge::Over | Hedge::Under) || self.strictly(exact);
+            return self.on_its_side(exact);
         }
         let relative = (exact - self.value) / self.value.abs().max(f64::MIN_POSITIVE);
         match self.hedge {
             Hedge::None => false,
             Hedge::About => self.coarsely(exact),
-            Hedge::Nearly => (-0.05..0.0).contains(&relative) && self.within_step(exact),
+            Hedge::Nearly => (-0.07..0.0).contains(&relative) && self.within_step(exact),
             Hedge::JustOver => relative > 0.0 && relative <= 0.07 && self.within_step(exact),
             Hedge::Over | Hedge::AtLeast => {
                 relative > 0.0 && (self.within_step(exact) || self.is_round() && relative <= 1.0)
@@ -110,11 +155,14 @@ impl Spoken {
         self.decimals < shown && half
     }
 
-    fn strictly(self, exact: f64) -> bool {
+    /// A figure that is right at its own precision can still be on the wrong side of "over".
+    fn on_its_side(self, exact: f64) -> bool {
         match self.hedge {
-            Hedge::Over => exact > self.value,
-            Hedge::Under => exact < self.value,
-            _ => true,
+            Hedge::None | Hedge::About => true,
+            Hedge::Over | Hedge::JustOver => exact > self.value,
+            Hedge::Under | Hedge::Nearly => exact < self.value,
+            Hedge::AtLeast => exact >= self.value - 1e-9,
+            Hedge::AtMost => exact <= self.value + 1e-9,
         }
     }
 
@@ -163,8 +211,11 @@ impl Spoken {
         (exact - self.value).abs() <= if fives { step * 5.0 } else { step } + 1e-9
     }
 
-    /// At most two digits that count: 200, 450, 50.
+    /// At most two digits that count, below a hundred fives: 200, 450, 50.
     fn is_round(self) -> bool {
+        if (12.0..100.0).contains(&self.value) && (self.value / 5.0).fract() > 1e-9 {
+            return false;
+        }
         let mut value = self.value;
         while value >= 100.0 && (value / 10.0).fract().abs() < 1e-9 {
             value /= 10.0;

@@ -80,7 +80,11 @@ pub(super) enum Origin {
     High,
     /// What is left of a whole.
     Complement,
+    /// What is neither in the one group nor in the other.
+    Middle,
     Difference,
+    /// Of a class' mean from that of all.
+    FromAll,
     /// How many times as much.
     Ratio,
     /// Of two classes together.
@@ -178,6 +182,11 @@ impl<'a> Knowledge<'a> {
         self.items.contains(&stem(word))
     }
 
+    /// Whether the word stands for what the corpus is made of.
+    pub(super) fn counts(&self, word: &str) -> bool {
+        self.is_item(word) || is_one_of(&stem(word), COUNTED)
+    }
+
     pub(super) fn noun(&self, word: &str) -> Noun {
         let stem = stem(word);
         let named = || {
@@ -190,7 +199,9 @@ impl<'a> Knowledge<'a> {
             Noun::Unknown
         } else if self.items.contains(&stem) {
             Noun::Item
-        } else if named() || is_one_of(&stem, COUNTED) {
+        } else if is_one_of(&stem, COUNTED) {
+            Noun::Counted
+        } else if named() {
             Noun::Known
         } else {
             Noun::Unknown

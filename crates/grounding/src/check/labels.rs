@@ -142,6 +142,13 @@ fn referred(
             let negated = tokens[last].among("no non not") || is_negated(tokens, last);
             last_class().filter(|_| negated).map(|class| others(class, knowledge))
         }
+        "one" if at > 0 && tokens[at - 1].among("is has have with contains") => {
+            // "Where there is no spoiler ..., where there is one ...".
+            let last = labels.last()?.tokens.start;
+            last_class()
+                .filter(|_| tokens[last].among("no non not") || is_negated(tokens, last))
+                .map(|class| others(class, knowledge))
+        }
         "remaining" | "other" if !is_next("hand words than") => last_class().map(|class| others(class, knowledge)),
         "not" | "aren't" if next.is_none_or(|next| next.kind == Kind::Sign) => {
             last_class().map(|class| others(class, knowledge))
@@ -183,6 +190,15 @@ pub(super) fn is_lead_word(tokens: &[Token<'_>], at: usize) -> bool {
     which || tokens[at].among(LEAD_WORDS)
 }
 
+/// "Too close to call for the model".
+pub(super) fn is_models(tokens: &[Token<'_>], at: usize, about_lead: bool) -> bool {
+    let call = tokens.get(at + 2).is_some_and(|token| token.is("call"));
+    call && !about_lead && tokens.iter().any(|token| token.among(MODEL_WORDS))
+}
+
+/// What gives the reviews their classes.
+pub(super) const MODEL_WORDS: &str = "model classifier machine algorithm";
+
 /// What is measured, word by word.
 pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Label<Measured>> {
     let mut labels = Vec::new();
@@ -207,14 +223,21 @@ pub(super) fn topics(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<Lab
                 &[Topic::Confident, Topic::Confidence]
             }
             "uncertain" | "unsure" if about_lead => &[],
+            "hesitation" | "doubt" if at > 0 && tokens[at - 1].among("without no") => {
+                &[Topic::Confident, Topic::Confidence]
+            }
+            "close" if next.is_some_and(|next| next.is("to")) && is_models(tokens, at, about_lead) => {
+                &[Topic::Uncertain]
+            }
             "uncertain" | "unsure" | "doubtful" | "undecided" | "borderline" | "ambiguous" | "hesitant"
-            | "hesitates" | "hesitate" | "hesitated" | "hesitation" | "hesitantly" | "indecision" | "unclear"
-            | "doubt" => &[Topic::Uncertain],
+            | "hesitates" | "hesitate" | "hesitated" | "hesitation" | "doubts" | "hesitantly" | "indecision"
+            | "unclear" | "doubt" => &[Topic::Uncertain],
             "vocabulary" | "lexicon" | "distinct" | "unique" | "different" => &[Topic::Vocabulary],
             "ratio" | "diversity" | "variety" | "varied" | "richness" | "ttr" => &[Topic::Ratio],
             "interval" | "intervals" | "bound" | "bounds" | "limit" | "limits" | "plausible" | "range" | "ranges" => {
                 &[Topic::Interval]
             }
+            "short" if next.is_some_and(|next| next.is("of")) => &[],
             "length" | "lengths" | "long" | "longer" | "longest" | "short" | "shorter" | "shortest" | "brief"
             | "briefer" | "lengthier" | "lengthy" => &[Topic::Length],
             "lead" | "leads" | "margin" | "gap" | "difference" | "advantage" | "edge" | "ahead" => &[Topic::Lead],
@@ -288,6 +311,7 @@ pub(super) fn stats(tokens: &[Token<'_>]) -> Vec<Label<Vec<Stat>>> {
             "median" | "midpoint" | "middle" => vec![Stat::Median],
             "typical" | "typically" => vec![Stat::Median, Stat::Mean],
             "percentile" | "decile" => vec![Stat::Percentile],
+            "tenth" if at > 0 && tokens[at - 1].among("longest top") => vec![Stat::Percentile],
             _ => continue,
         };
         labels.push(Label {

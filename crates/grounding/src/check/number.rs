@@ -62,6 +62,8 @@ pub(super) enum Spoken {
 pub(super) enum Noun {
     /// What the corpus is made of.
     Item,
+    /// What it is also called.
+    Counted,
     /// A class, or a word of a fact's name.
     Known,
     Unknown,
@@ -162,7 +164,11 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
         return Some(figure(end, percent, 0, Form::Fraction));
     }
     let token = tokens.get(at)?;
+    let next = tokens.get(at + 1);
+    // "Not twice in a lifetime" compares nothing.
+    let compares = next.is_some_and(|next| next.among("as the that those what this its their more over longer"));
     let times = match token.lower.as_str() {
+        "twice" | "thrice" if !compares => None,
         "twice" | "double" | "doubled" | "doubles" => Some(2.0),
         "thrice" | "triple" | "triples" | "threefold" => Some(3.0),
         _ => None,
@@ -205,18 +211,18 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
         value *= scale;
         end += 1;
     }
-    // "Six and a half times".
+    // "Six and a half times", "six and a half thousand".
     let is = |index: usize, words: &str| tokens.get(index).is_some_and(|token| token.among(words));
     let (mut value, mut decimals) = (value, decimals);
-    if decimals == 0
-        && is(end, "and")
-        && is(end + 1, "a")
-        && is(end + 2, "half")
-        && is(end + 3, "times % percent per percentage points thousand")
-    {
+    if decimals == 0 && value < 100.0 && is(end, "and") && is(end + 1, "a") && is(end + 2, "half") {
         value += 0.5;
         decimals = 1;
         end += 3;
+        if let Some(scale) = tokens.get(end).and_then(|next| scale(&next.lower)) {
+            value *= scale;
+            decimals = 0;
+            end += 1;
+        }
     }
     if tokens.get(end).is_some_and(|next| next.is("times")) {
         return Some(figure(end + 1, value, decimals, Form::Times));

@@ -33,6 +33,7 @@ pub(super) fn judge(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<(Ra
     for start in &lists {
         said.extend(list(reading.tokens, *start).into_iter().map(|at| at..at + 1));
     }
+    said.extend(subject_list(reading, knowledge).into_iter().map(|at| at..at + 1));
     // A second list needs no "words such as": "... such as great and best, the negative side by bad and worst".
     if let Some(first) = lists.first() {
         let rest = reading.tokens.iter().enumerate().skip(*first);
@@ -87,6 +88,21 @@ fn lists(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<usize> {
     starts
 }
 
+/// "Wooden and predictable are words that mark out a negative review": listed words that a sentence starts with.
+fn subject_list(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<usize> {
+    let mut listed = Vec::new();
+    for (at, token) in reading.tokens.iter().enumerate() {
+        if token.kind == Kind::Word && !subjects(token.text, knowledge).is_empty() {
+            listed.push(at);
+        } else if listed.len() > 1 && token.among("are were mark set give belong") {
+            return listed;
+        } else if !token.among(", and or &") {
+            break;
+        }
+    }
+    Vec::new()
+}
+
 /// The words of a list: "great, wonderful and best".
 fn list(tokens: &[Token<'_>], start: usize) -> Vec<usize> {
     const NOT_LISTED: &str = "the a an in of for which that while whereas set sets mark marks are is were was on \
@@ -136,7 +152,7 @@ fn speakers(reading: &Reading<'_>, said: &[Range<usize>]) -> Vec<Option<Speaker>
             let between = said[*last].end..range.start;
             reading.tokens[between]
                 .iter()
-                .all(|token| token.among(", and or & as well"))
+                .all(|token| token.among(", and or & as well the a an their its"))
         });
         match groups.last_mut() {
             Some(group) if joined => group.push(index),
@@ -169,7 +185,10 @@ fn subject_of<'l>(
     said: usize,
 ) -> &'l Label<Speaker> {
     let end = label.tokens.end.min(said);
-    let owned = tokens[end..said].iter().any(|token| token.among("their its"));
+    let owned = tokens[end..said].iter().any(|token| token.among("their its"))
+        || tokens[end..said]
+            .windows(2)
+            .any(|pair| pair[0].is(",") && pair[1].is("and"));
     let start = label.tokens.start;
     let compared = tokens[start.saturating_sub(2)..start]
         .iter()

@@ -2,6 +2,7 @@
 
 mod lead;
 mod operands;
+mod place;
 mod words;
 
 use std::ops::Range;
@@ -35,7 +36,10 @@ pub(super) fn judge(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<(Ra
             continue;
         }
         let ranking = Ranking { reading, knowledge, at };
-        let verdict = ranking.compared().or_else(|| lead::judge(&ranking));
+        let verdict = ranking
+            .compared()
+            .or_else(|| lead::judge(&ranking))
+            .or_else(|| place::judge(&ranking));
         found.extend(verdict);
     }
     found
@@ -76,8 +80,13 @@ impl Ranking<'_, '_> {
                 .is_some_and(|at| self.reading.segment[at] == self.segment());
             let word = self.before(back);
             let only = word == "not" && matches!(self.before(back - 1), "only" | "just");
-            same && !only
-                && (matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot") || word.ends_with("n't"))
+            // "Anything but evenly split", "far from certain".
+            let but = word == "but" && self.before(back + 1) == "anything";
+            same && !only && but
+                || same
+                    && !only
+                    && (matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot")
+                        || word.ends_with("n't"))
         })
     }
 
@@ -126,7 +135,13 @@ impl Ranking<'_, '_> {
                     self.after(0),
                     "smaller" | "larger" | "bigger" | "smallest" | "largest" | "biggest"
                 );
-                if words && !size {
+                let score = self.reading.figures.iter().any(|figure| {
+                    self.reading.segment.get(figure.tokens.start) == Some(&self.segment())
+                        && super::clause::kind(figure) == super::clause::Kind::Decimal
+                });
+                if score && !size {
+                    Dimension::Confidence
+                } else if words && !size {
                     Dimension::Length
                 } else {
                     Dimension::Frequency

@@ -93,6 +93,11 @@ fn measured_on_the_third_set() {
 }
 
 #[test]
+fn measured_on_the_fourth_set() {
+    hold_the_bar("fourth.txt");
+}
+
+#[test]
 fn measured_on_the_held_out_set() {
     hold_the_bar("held_out.txt");
 }

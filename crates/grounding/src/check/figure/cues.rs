@@ -1,17 +1,29 @@
 //! What a sentence speaks of, by the words around a figure.
 
+use crate::check::clause::is_near_all;
 use crate::check::hedge::Hedge;
-use crate::check::knowledge::{Known, Named, Origin, Stat, Topic};
+use crate::check::knowledge::{About, Known, Named, Origin, Stat, Topic};
+use crate::check::labels::{Label, MODEL_WORDS};
 use crate::check::number::{Figure, Form, Spoken};
-use crate::check::token::is_one_of;
+use crate::check::token::{Token, is_one_of};
 
 use super::Asked;
 
+/// What speaks of those that are not in a group.
+const REMAINDER: &str = "remaining remain remains remained rest other others remainder short neither nor not never \
+    cannot couldn't didn't wasn't weren't aren't isn't doesn't don't fail fails failed failing without leave leaves \
+    leaving left miss misses missed missing below under subtract subtracting away aside except excluding exclude \
+    exclude beyond lack lacks lacked lacking outside elude eludes eluded escape escaped another";
+
 impl Asked<'_, '_> {
-    /// "The other 20% fall short of that".
+    /// "The other 20% fall short of that", "44 missed the bar", "take these away and 1,718 are left".
     pub(super) fn is_remainder(&self) -> bool {
-        self.reading
-            .has_word("remaining rest other others remainder short neither fail without leave leaves leaving")
+        self.reading.has_word(REMAINDER)
+    }
+
+    /// "Between the confident and the uncertain", "neither the one nor the other".
+    fn is_middle(&self) -> bool {
+        self.reading.has_word("between neither nor middle")
     }
 
     /// What a sentence does not mention it does not speak of.
@@ -24,17 +36,26 @@ impl Asked<'_, '_> {
         let stat = |stat: Stat| reading.stats.iter().any(|label| label.what.contains(&stat));
         match known.kind {
             Origin::Difference | Origin::Ratio => return self.compares(),
+            Origin::FromAll => return self.compares() && self.against_average(),
             Origin::Width => {
-                return reading.has_word("± minus wide width spans span half-width margin error");
+                return reading
+                    .has_word("± minus wide width spans span half-width margin error within either broad breadth");
             }
             Origin::Gap => {
                 return reading.has_word("interval intervals end ends bound bounds limit limits")
                     && reading.has_word("apart gap between separate separates separated distance distant");
             }
-            Origin::Sum => return reading.has_word("together combined jointly or sum"),
+            Origin::Sum => {
+                return reading.has_word("together combined jointly or sum total altogether both add adds")
+                    || self.ends_between_them();
+            }
+            Origin::Middle => {
+                return (self.is_middle() || self.is_remainder())
+                    && (topic(Topic::Confident) || topic(Topic::Uncertain));
+            }
             Origin::Complement if !matches!(known.topic, Topic::Frequency) => {
-                let words = "remaining rest other others not neither between middle remainder leave leaves leaving";
-                return reading.has_word(words) && (topic(known.topic) || topic(Topic::Uncertain));
+                let middle = self.is_middle() && topic(Topic::Confident) && topic(Topic::Uncertain);
+                return self.is_remainder() && !middle && (topic(known.topic) || topic(Topic::Uncertain));
             }
             _ => {}
         }
@@ -43,7 +64,10 @@ impl Asked<'_, '_> {
             (Topic::Interval, _) => {
                 topic(Topic::Interval) || self.in_range() || reading.has_word("low lower high upper")
             }
-            (Topic::Confident | Topic::Uncertain | Topic::Vocabulary | Topic::Ratio, _) => topic(known.topic),
+            (Topic::Confident | Topic::Uncertain, _) => {
+                topic(known.topic) || reading.topics.is_empty() && reading.has_word(MODEL_WORDS)
+            }
+            (Topic::Vocabulary | Topic::Ratio, _) => topic(known.topic),
             (Topic::Lead, _) => self.compares() || reading.has_word("lead margin points"),
             (Topic::Length, _) if self.figure().unit == Spoken::Bare && !self.speaks_of_length() => false,
             (Topic::Classes, _) => self.figure().unit == Spoken::Classes,
@@ -51,6 +75,48 @@ impl Asked<'_, '_> {
             (Topic::Length, Stat::Percentile) => stat(Stat::Percentile) || self.tail_before(),
             _ => true,
         }
+    }
+
+    /// "Negative and positive reviews add up to 19,949".
+    pub(super) fn names_all(&self) -> bool {
+        let named = |class: usize| {
+            self.reading
+                .classes
+                .iter()
+                .any(|label| label.what == About::Class(class))
+        };
+        let sums = "together combined add adds sum total altogether";
+        (0..self.knowledge.classes.len()).all(named) && self.reading.has_word(sums)
+    }
+
+    /// "Longer than the average review", "above the overall mean".
+    fn against_average(&self) -> bool {
+        let tokens = self.reading.tokens;
+        let after = |at: usize| &tokens[at + 1..(at + 4).min(tokens.len())];
+        let against = |token: &Token<'_>| token.among("than above below");
+        (0..tokens.len())
+            .any(|at| against(&tokens[at]) && after(at).iter().any(|token| token.among("average mean overall")))
+    }
+
+    /// Whether the figure is one of all, not of "a reviewer who likes the film".
+    pub(super) fn speaks_of_all(&self) -> bool {
+        let reading = self.reading;
+        let start = self.figure().tokens.start;
+        let restricts = reading.has_word("who whoever whose");
+        let counted = reading.tokens.iter().any(|token| self.knowledge.counts(&token.lower));
+        // "The mean", not "on average".
+        let noun = |label: &Label<Vec<Stat>>| label.tokens.start == 0 || !self.text(label.tokens.start - 1).eq("on");
+        let length = reading.topics.iter().any(|label| label.what.topics == [Topic::Length]);
+        let all = is_near_all(reading.tokens, start) || counted || length || reading.stats.iter().any(noun);
+        all && !restricts
+    }
+
+    /// "They make up 89.9% between them".
+    fn ends_between_them(&self) -> bool {
+        let pairs = self.reading.tokens.windows(2);
+        pairs
+            .into_iter()
+            .any(|pair| pair[0].is("between") && pair[1].among("them the"))
     }
 
     fn speaks_of_length(&self) -> bool {
@@ -97,7 +163,7 @@ impl Asked<'_, '_> {
     pub(super) fn compares(&self) -> bool {
         const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another \
             separate separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails \
-            behind spread further longer shorter higher lower larger smaller";
+            behind spread drop drops fall falls rise rises step further longer shorter higher lower larger smaller";
         let figure = self.figure();
         let start = figure.tokens.start;
         let mut before = start.saturating_sub(6)..if figure.hedge == Hedge::None {
@@ -112,7 +178,7 @@ impl Asked<'_, '_> {
     }
 
     /// "The difference between the two classes amounts to 875 reviews": nothing else is counted in between.
-    fn difference_of(&self) -> bool {
+    pub(super) fn difference_of(&self) -> bool {
         const APART_TOKENS_MAX: usize = 16;
         let start = self.figure().tokens.start;
         let mut before = self.reading.figures[..self.index].iter().rev();
@@ -124,13 +190,13 @@ impl Asked<'_, '_> {
         (from..start).any(|at| {
             segment.get(at) == segment.get(start)
                 && is_one_of(self.text(at), "difference gap distance margin")
-                && is_one_of(self.text(at + 1), "between in of")
+                && is_one_of(self.text(at + 1), "between in of from")
         })
     }
 
     pub(super) fn comparative_follows(&self, ahead: usize) -> bool {
         const AFTER: &str = "more fewer less longer shorter higher lower larger smaller greater apart ahead \
-            difference gap separate separates separating further behind extra surplus lead margin above below points \
+            difference gap separate separates separating further behind extra surplus lead margin above below past points \
             advantage";
         let end = self.figure().tokens.end;
         (end..end + ahead).any(|at| is_one_of(self.text(at), AFTER))

@@ -36,6 +36,16 @@ impl Asked<'_, '_> {
         Some(Verdict::Unsupported { fact: None, reason })
     }
 
+    /// Whether the figure's part of the sentence, between commas, says no.
+    fn is_denied(&self) -> bool {
+        let tokens = self.reading.tokens;
+        let start = self.figure().tokens.start;
+        let ends = |token: &&crate::check::token::Token<'_>| !token.among(", ;");
+        let before = tokens[..start].iter().rev().take_while(ends);
+        let mut around = before.chain(tokens[start..].iter().take_while(ends));
+        around.any(|token| token.among("not never doesn't don't without neither"))
+    }
+
     /// Whether an interval leaves one half open: "the interval includes 50%".
     pub(super) fn half_mark(&self) -> Option<Verdict> {
         let figure = self.figure();
@@ -59,10 +69,10 @@ impl Asked<'_, '_> {
             self.knowledge.known.iter().find(of)
         };
         let (low, high) = (end(Origin::Low)?, end(Origin::High)?);
-        let negated = self.reading.has_word("not never doesn't without");
+        let negated = self.is_denied();
         let (claimed, says) = if self.reading.has_word(
             "include includes including contain contains containing cross \
-            crosses straddle straddles span spans cover covers reach reaches sides",
+            crosses take takes taking allow allows straddle straddles span spans cover covers reach reaches sides",
         ) {
             (low.value <= 50.0 && high.value >= 50.0, "include")
         } else if self.reading.has_word("exclude excludes excluding") {

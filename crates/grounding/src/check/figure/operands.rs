@@ -1,6 +1,7 @@
 //! "At 352 words, the 90th percentile is about twice the median of 174": what follows from what the sentence names.
 
 use crate::check::Verdict;
+use crate::check::bind::DIFFERENCE;
 use crate::check::hedge;
 use crate::check::knowledge::{About, Origin, Stat, Topic};
 use crate::check::number::{Figure, Form, Spoken};
@@ -31,6 +32,7 @@ impl Asked<'_, '_> {
         let lead = self.reading.has_word("lead leads leading");
         let unit = match figure.unit {
             Spoken::Points if !lead => Spoken::Percent,
+            Spoken::Bare if figure.decimals > 0 && self.reading.has_word(DIFFERENCE) => Spoken::Bare,
             Spoken::Items | Spoken::Words if !lead && self.compares() => figure.unit,
             _ => return None,
         };
@@ -99,12 +101,7 @@ impl Asked<'_, '_> {
     }
 
     fn is_difference(&self, figure: &Figure, operands: &[Operand]) -> bool {
-        let spoken = hedge::Spoken {
-            value: figure.value,
-            decimals: figure.decimals,
-            hedge: figure.hedge,
-            fraction: false,
-        };
+        let spoken = hedge::Spoken::of(figure);
         operands.iter().enumerate().any(|(index, one)| {
             operands[index + 1..].iter().any(|other| {
                 let decimals = one.decimals.max(other.decimals);

@@ -146,6 +146,9 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
         }
         .map(|(value, _)| value)
     };
+    if let Some(percent) = of_a_hundred(tokens, at, nouns) {
+        return Some(percent);
+    }
     let article = token.is("a") || token.is("an");
     let part = if article { Some(1.0) } else { small(at) }?;
     // "a third of", "two-thirds", "one quarter"; "a third reviewer" is none.
@@ -166,6 +169,7 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
     let noun = usize::from(nouns(word(at + 1)) == Noun::Item);
     let at = at + noun;
     let joint = match (word(at + 1), word(at + 2)) {
+        ("out", "of") if matches!(word(at + 3), "every" | "each") => 3,
         ("in", "every") | ("out", "of") | ("of", "every") => 2,
         ("in", _) | ("/", _) => 1,
         _ => return None,
@@ -177,6 +181,28 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
     let customary = noun > 0 || whole <= 12.0 || whole % 10.0 == 0.0 || whole == 25.0;
     let unit_follows = matches!(word(end), "%" | "percent" | "per");
     (part < whole && part >= 1.0 && customary && !unit_follows).then(|| (end, part / whole * 100.0))
+}
+
+/// "Four reviews in every hundred", "fifty-two out of 100".
+fn of_a_hundred(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> Option<(usize, f64)> {
+    let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
+    let token = tokens.get(at)?;
+    let (mut end, part) = match token.kind {
+        Kind::Number => parse(token.text).map(|(value, _)| (at + 1, value))?,
+        Kind::Word => spelled(tokens, at).map(|(end, value, _)| (end, value))?,
+        Kind::Sign | Kind::Quote => return None,
+    };
+    end += usize::from(nouns(word(end)) == Noun::Item);
+    end += match (word(end), word(end + 1)) {
+        ("out", "of") => 2,
+        ("in" | "of", _) => 1,
+        _ => return None,
+    };
+    let every = matches!(word(end), "every" | "each" | "a" | "one");
+    end += usize::from(every);
+    let hundred = every && word(end) == "hundred" || word(end) == "100";
+    let ends = !matches!(word(end + 1), "and" | "%" | "percent" | "per" | "thousand") && part < 100.0;
+    (hundred && ends).then_some((end + 1, part))
 }
 
 fn denominator(word: &str) -> Option<f64> {

@@ -9,6 +9,9 @@ use super::{Figure, Form, Noun, Spoken};
 const STOPPERS: &str = "of are is were was and to in on with or for against than at by from that which versus as the \
     a an but while whereas run per under";
 
+/// "Two cases" can be anything.
+const SMALL_TALK_MAX: f64 = 12.0;
+
 pub(super) fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn Fn(&str) -> Noun) {
     let end = figure.tokens.end;
     let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
@@ -49,7 +52,7 @@ pub(super) fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn
             let noun = token.lower.as_str();
             if matches!(noun, "words" | "word") {
                 figure.unit = Spoken::Words;
-            } else if nouns(noun) == Noun::Item {
+            } else if nouns(noun) == Noun::Item || nouns(noun) == Noun::Counted && figure.value > SMALL_TALK_MAX {
                 figure.unit = Spoken::Items;
             } else if matches!(noun, "classes" | "categories" | "labels" | "sides" | "camps" | "groups") {
                 figure.unit = Spoken::Classes;
@@ -82,7 +85,7 @@ fn is_foreign(noun: &Token<'_>, nouns: &dyn Fn(&str) -> Noun) -> bool {
 /// "Twelve of these for every one of those", "for every 100 of these there are 118 of those".
 pub(super) fn for_every(tokens: &[Token<'_>], figure: &mut Figure) {
     let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
-    let every = |at: usize| word(at) == "for" && matches!(word(at + 1), "every" | "each");
+    let every = |at: usize| matches!(word(at), "for" | "to" | "against") && matches!(word(at + 1), "every" | "each");
     let after = (figure.tokens.end..figure.tokens.end + 5).find(|at| every(*at));
     let before = (figure.tokens.start.saturating_sub(10)..figure.tokens.start).find(|at| every(*at));
     let counted =

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::check::Verdict;
 use crate::check::knowledge::{About, Stat, Topic};
-use crate::check::labels::is_lead_word;
+use crate::check::labels::{is_lead_word, is_models};
 use crate::sheet::Unit;
 
 use super::{Dimension, Ranking};
@@ -39,7 +39,8 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
             own(at)
                 && at != ranking.at
                 && (is_lead_word(ranking.reading.tokens, at)
-                    || token.among("leader imbalance positions two sides classes matter reversed figures"))
+                    || token.among("leader imbalance positions sides classes matter reversed figures")
+                    || token.is("two") && !ranking.reading.figures.iter().any(|figure| figure.tokens.contains(&at)))
         })
     };
     // "It is not certain that positive reviews are the most frequent."
@@ -58,6 +59,7 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
     let imagined = matches!(ranking.before(1), "could" | "would" | "might" | "may" | "to");
     let positive = match ranking.after(0) {
         "overlap" | "overlaps" | "overlapping" if intervals(ranking) => false,
+        "close" if is_models(ranking.reading.tokens, ranking.at, false) => return None,
         "close" if ranking.after(1) == "to" && ranking.after(2) == "call" => return Some((ranking.negated(), 3)),
         "told" if ranking.after(1) == "apart" && about_lead() => true,
         "distinguishable" | "distinguished" | "separated" if about_lead() => true,
@@ -176,6 +178,10 @@ fn is_of_reviews(ranking: &Ranking<'_, '_>) -> bool {
                 && figure.tokens.start < ranking.at
                 && matches!(ranking.before(1), "are" | "were" | "is" | "remain" | "stay" | "as")
         })
+        || (2..=5).any(|back| {
+            matches!(ranking.before(1), "are" | "were" | "remain" | "remained")
+                && ranking.knowledge.is_item(ranking.before(back))
+        })
         || ranking.reading.has_word("classifier model") && !ranking.reading.has_word("lead majority margin difference")
 }
 
@@ -276,6 +282,9 @@ fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
                 | "shares"
         )
     };
+    if let Some(verdict) = even_allowed(ranking) {
+        return Some(verdict);
+    }
     let dimension = match ranking.after(0) {
         "evenly" | "equally" | "even" | "equal" if split(ranking.after(1)) || split(ranking.before(1)) => {
             Dimension::Frequency
@@ -337,6 +346,29 @@ fn even(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
             fact: Some(fact),
         }
     })
+}
+
+/// "The interval contains an even split", "a tie is not ruled out": whether the intervals leave it open who leads.
+fn even_allowed(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
+    let reading = ranking.reading;
+    let level = match ranking.after(0) {
+        "even" | "equal" => matches!(ranking.after(1), "split" | "division"),
+        "tie" => true,
+        _ => false,
+    };
+    let excludes = reading.has_word("exclude excludes excluding excluded ruled rule rules question impossible");
+    if !level || !(intervals(ranking) || excludes) {
+        return None;
+    }
+    let around = ranking.at.saturating_sub(6)..(ranking.at + 6).min(reading.tokens.len());
+    let after = reading.tokens[ranking.at..around.end]
+        .iter()
+        .take_while(|token| !token.is(","));
+    let negated = reading.tokens[around.start..ranking.at]
+        .iter()
+        .chain(after)
+        .any(|token| token.among("not no never neither nor cannot don't doesn't"));
+    Some(certain(ranking, excludes != negated))
 }
 
 /// "Twice as many" is a figure.

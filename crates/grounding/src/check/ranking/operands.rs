@@ -1,5 +1,6 @@
 //! Who is ranked, and over whom.
 
+use crate::check::clause::Reading;
 use crate::check::knowledge::{About, Topic};
 use crate::check::labels::Label;
 
@@ -51,7 +52,12 @@ impl Operands {
         let (at, end) = (ranking.at, ranking.at + rank.length);
         let segment = |token: usize| reading.segment.get(token).copied();
         let own = |label: &&Label<usize>| segment(label.tokens.start) == Some(ranking.segment());
-        let before = || named.iter().rev().filter(own).find(|label| label.tokens.start < at);
+        let before = || {
+            nearest_subject(
+                reading,
+                named.iter().filter(own).filter(|label| label.tokens.start < at),
+            )
+        };
         let after = || named.iter().filter(own).find(|label| label.tokens.start >= end);
         let than = (end..(end + 16).min(reading.tokens.len())).find(|index| {
             reading.tokens[*index].among("than against versus over of") && (rank.form != Grammar::Superlative)
@@ -64,7 +70,7 @@ impl Operands {
         });
         let beyond = than.and_then(|than| named.iter().find(|label| label.tokens.start > than));
         let inherited = || {
-            let earlier = named.iter().rev().find(|label| label.tokens.start < at);
+            let earlier = nearest_subject(reading, named.iter().filter(|label| label.tokens.start < at));
             let pronoun = reading.tokens[..at]
                 .iter()
                 .any(|token| token.among("they their these those it its"));
@@ -117,6 +123,15 @@ impl Operands {
                     .or_else(inherited)?
             }
         };
+        // "Those that keep quiet are longer than X": where two classes are, what X is compared with is the other.
+        let unnamed = rank.form == Grammar::Comparative
+            && beyond.is_some_and(|label| label.what == subject)
+            && !named.iter().any(|label| label.tokens.start < at);
+        let subject = if unnamed && ranking.reading.before.is_empty() {
+            other(subject, ranking.knowledge)?
+        } else {
+            subject
+        };
         let object = match rank.form {
             Grammar::Verb => named
                 .iter()
@@ -141,9 +156,34 @@ impl Operands {
     }
 }
 
+/// The nearest label before; but a subject is not what something else was just compared with.
+fn nearest_subject<'l>(
+    reading: &Reading<'_>,
+    before: impl DoubleEndedIterator<Item = &'l Label<usize>>,
+) -> Option<&'l Label<usize>> {
+    let compared = |label: &&Label<usize>| {
+        let start = label.tokens.start;
+        let near = &reading.tokens[start.saturating_sub(2)..start];
+        near.iter().any(|token| token.is("than"))
+    };
+    let mut labels = before.rev();
+    let last = labels.next()?;
+    Some(
+        Some(last)
+            .filter(|last| !compared(last))
+            .or(labels.next())
+            .unwrap_or(last),
+    )
+}
+
 /// Whose majority it is: "most reviews are positive", "a majority of positive reviews", "most are confident".
 fn majority(ranking: &Ranking<'_, '_>, named: &[Label<usize>]) -> Option<Operands> {
     let reading = ranking.reading;
+    // "Of the remaining 35%, most are negative".
+    let of_part = (1..=6).any(|back| matches!(ranking.before(back), "remaining" | "rest" | "others"));
+    if of_part {
+        return None;
+    }
     let own = |start: usize| reading.segment.get(start).copied() == Some(ranking.segment());
     let after = named
         .iter()

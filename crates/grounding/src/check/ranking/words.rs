@@ -90,6 +90,14 @@ pub(super) fn rank(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "leading" if class_near(ranking, 5) => Rank::new(Frequency, true, Superlative),
         "ahead" => Rank::new(Frequency, true, Comparative),
         "trail" | "trails" | "trailing" | "lag" | "lags" => Rank::new(Frequency, false, Verb),
+        "behind" if matches!(ranking.after(1), "it" | "them" | "this" | "that" | "us") => return None,
+        "rule" | "exception" if is_predicate(ranking) && !ranking.reading.classes.is_empty() => {
+            if word == "rule" {
+                Rank::majority()
+            } else {
+                Rank::new(Frequency, false, Superlative)
+            }
+        }
         "behind" if !matches!(ranking.before(1), "stands" | "stand" | "is") || ranking.after(1) == "," => {
             Rank::new(Frequency, false, Comparative)
         }
@@ -115,6 +123,12 @@ pub(super) fn rank(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "lowest" | "smallest" if !is_loose(ranking) => Rank::new(None, false, Superlative),
         _ => return None,
     })
+}
+
+/// "Spoilers are the rule", not "as a rule".
+fn is_predicate(ranking: &Ranking<'_, '_>) -> bool {
+    let article = matches!(ranking.before(1), "the" | "an");
+    article && matches!(ranking.before(2), "are" | "is" | "were" | "was" | "remain" | "form")
 }
 
 fn most(ranking: &Ranking<'_, '_>) -> Option<Rank> {
@@ -157,6 +171,8 @@ fn more(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "verbose" | "wordy" | "expansive" | "lengthy" | "elaborate" => Some(Rank::new(Length, more, form).of(2)),
         "concise" | "brief" | "terse" | "succinct" | "compact" => Some(Rank::new(Length, !more, form).of(2)),
         "varied" | "diverse" | "vocabulary" => Some(Rank::new(Unmeasured, more, form).of(2)),
+        // "Trusts itself more with ..." counts nothing.
+        "with" | "on" | "when" | "about" => None,
         "or" | "than" if more => {
             // "13 words more than the positive ones".
             let counted = ranking
@@ -164,7 +180,13 @@ fn more(ranking: &Ranking<'_, '_>) -> Option<Rank> {
                 .figures
                 .iter()
                 .any(|figure| figure.tokens.end + 1 >= ranking.at && figure.tokens.end <= ranking.at);
-            let words = ranking.before(1) == "words";
+            // "213 words, 26 more than the others".
+            let figures = &ranking.reading.figures;
+            let own = figures.iter().position(|figure| figure.tokens.end == ranking.at);
+            let elided = own.is_some_and(|own| {
+                own > 0 && figures[own].unit == Spoken::Bare && figures[own - 1].unit == Spoken::Words
+            });
+            let words = ranking.before(1) == "words" || elided;
             (next == "than" && (counted || words) && !figure_follows(ranking, 4))
                 .then(|| Rank::new(if words { Length } else { Frequency }, more, form))
         }
