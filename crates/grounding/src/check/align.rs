@@ -79,6 +79,29 @@ enum Element {
 /// The label of each group, where one is clear. Both lists are in the order of the sentence.
 pub(super) fn align(labels: &[Mark], groups: &[Range<usize>], distances: &Distances) -> Vec<Option<usize>> {
     let mut aligned = vec![None; groups.len()];
+    // "176 confident": what follows directly is the figure's own.
+    let own = |group: &Range<usize>| labels.iter().position(|label| label.tokens.start == group.end);
+    let (adjoined, open): (Vec<usize>, Vec<usize>) =
+        (0..groups.len()).partition(|group| own(&groups[*group]).is_some());
+    if !adjoined.is_empty() && !open.is_empty() {
+        for group in adjoined {
+            aligned[group] = own(&groups[group]);
+        }
+        let free: Vec<usize> = (0..labels.len())
+            .filter(|label| {
+                !aligned
+                    .iter()
+                    .flatten()
+                    .any(|taken: &usize| labels[*taken].identity == labels[*label].identity)
+            })
+            .collect();
+        let marks: Vec<Mark> = free.iter().map(|label| labels[*label].clone()).collect();
+        let ranges: Vec<Range<usize>> = open.iter().map(|group| groups[*group].clone()).collect();
+        for (group, label) in open.into_iter().zip(align(&marks, &ranges, distances)) {
+            aligned[group] = label.map(|label| free[label]);
+        }
+        return aligned;
+    }
     let elements = elements(labels, groups);
     let kinds: Vec<bool> = elements
         .iter()

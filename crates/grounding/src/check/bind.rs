@@ -59,8 +59,12 @@ impl Reading<'_> {
             .map(|group| self.bracketed(group, &labels).is_some())
             .collect();
         let of_none = |group: &[usize]| group.iter().any(|index| self.is_difference(&self.figures[*index]));
+        let whose = match (all.as_slice(), inherited.0.as_slice()) {
+            ([one], _) | ([], [one]) => Some(*one),
+            _ => None,
+        };
         let partner: Vec<bool> = (0..groups.len())
-            .map(|index| all.len() == 1 && index > 0 && self.is_partner(&groups[index - 1], &groups[index]))
+            .map(|index| whose.is_some() && index > 0 && self.is_partner(&groups[index - 1], &groups[index]))
             .collect();
         let open: Vec<usize> = (0..groups.len())
             .filter(|index| fixed[*index].is_none() && !of_none(&groups[*index]) && !partner[*index])
@@ -113,7 +117,10 @@ impl Reading<'_> {
                         classes.retain(|about| !all.contains(about));
                         (classes, hold)
                     }
-                    _ if partner[position] => (vec![other_than(all[0], knowledge)], Hold::Strict),
+                    _ if partner[position] => {
+                        let other = whose.map(|whose| other_than(whose, knowledge));
+                        (other.into_iter().collect(), Hold::Strict)
+                    }
                     Some(label) => (vec![labels[label].what], Hold::Strict),
                     None if labels.is_empty() => inherited.clone(),
                     None if self.owned(segment, &self.figures[index], &labels) => self.earlier(segment),
@@ -147,16 +154,16 @@ impl Reading<'_> {
         })
     }
 
-    /// "X is longer than Y, 238 against 226": the figure after the comma is the subject's.
+    /// "X is longer than Y, 238 against 226", "as many X as Y: 878 against 135": the figure after the comma is the subject's.
     fn apposed(&self, group: &[usize], labels: &[Label<About>]) -> Option<usize> {
         let start = self.figures[*group.first()?].tokens.start;
         let object = labels.iter().rposition(|label| label.tokens.end <= start)?;
         let subject = object.checked_sub(1)?;
         let end = labels[object].tokens.end;
-        let comma = self.tokens[end..start].iter().any(|token| token.is(","));
+        let comma = self.tokens[end..start].iter().any(|token| token.among(", :"));
         let near = start - end <= 6;
         let between = &self.tokens[labels[subject].tokens.end..labels[object].tokens.start];
-        let compares = between.iter().any(|token| token.is("than"));
+        let compares = between.iter().any(|token| token.among("than as"));
         let last = labels.len() == object + 1;
         (comma && near && compares && last && labels[subject].what != labels[object].what).then_some(subject)
     }

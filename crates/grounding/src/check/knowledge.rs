@@ -329,7 +329,7 @@ impl Class {
 
 /// What the items of a corpus are also called.
 const COUNTED: &str =
-    "text document entry item piece opinion verdict reviewer comment case reading judgement record writer";
+    "text document entry item piece opinion verdict reviewer comment case reading judgement record writer member";
 
 /// Words without meaning of their own.
 pub(super) fn is_small(word: &str) -> bool {

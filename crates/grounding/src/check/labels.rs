@@ -132,7 +132,9 @@ fn referred(
     let own: Vec<About> = labels.iter().map(|label| label.what).collect();
     let earlier = if own.len() >= 2 { &own } else { before };
     match tokens[at].lower.as_str() {
-        "rest" | "remainder" | "others" => last_class().map(|class| others(class, knowledge)),
+        "rest" | "remainder" | "others" | "counterpart" | "counterparts" => {
+            last_class().map(|class| others(class, knowledge))
+        }
         "remaining" if takes_remainder(tokens, at, labels) => None,
         "do" | "does"
             if at > 0 && tokens[at - 1].kind == Kind::Number && next.is_none_or(|next| next.kind == Kind::Sign) =>
@@ -150,6 +152,15 @@ fn referred(
                 .map(|class| others(class, knowledge))
         }
         "remaining" | "other" if !is_next("hand words than") => last_class().map(|class| others(class, knowledge)),
+        "not"
+            if at > 1
+                && tokens[at - 1].among("are do")
+                && tokens[at - 2].among("that which who")
+                && is_next("average run have make reach") =>
+        {
+            // "The 7.7% that are not average 318 words".
+            last_class().map(|class| others(class, knowledge))
+        }
         "not" | "aren't" if next.is_none_or(|next| next.kind == Kind::Sign) => {
             last_class().map(|class| others(class, knowledge))
         }

@@ -224,6 +224,10 @@ fn figure_at(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> Noun) -> O
             end += 1;
         }
     }
+    // "Nine times out of ten" counts nothing of the sheet.
+    if is(end, "times") && is(end + 1, "out") && is(end + 2, "of") {
+        return Some(figure((end + 4).min(tokens.len()), value, decimals, Form::Base));
+    }
     if tokens.get(end).is_some_and(|next| next.is("times")) {
         return Some(figure(end + 1, value, decimals, Form::Times));
     }

@@ -33,7 +33,7 @@ pub(super) fn judge(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<(Ra
     for start in &lists {
         said.extend(list(reading.tokens, *start).into_iter().map(|at| at..at + 1));
     }
-    said.extend(subject_list(reading, knowledge).into_iter().map(|at| at..at + 1));
+    said.extend(runs(reading, knowledge).into_iter().map(|at| at..at + 1));
     // A second list needs no "words such as": "... such as great and best, the negative side by bad and worst".
     if let Some(first) = lists.first() {
         let rest = reading.tokens.iter().enumerate().skip(*first);
@@ -88,19 +88,21 @@ fn lists(tokens: &[Token<'_>], knowledge: &Knowledge<'_>) -> Vec<usize> {
     starts
 }
 
-/// "Wooden and predictable are words that mark out a negative review": listed words that a sentence starts with.
-fn subject_list(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<usize> {
-    let mut listed = Vec::new();
+/// "Wooden and predictable are words that mark out a negative review": runs of listed words, with nothing in between.
+fn runs(reading: &Reading<'_>, knowledge: &Knowledge<'_>) -> Vec<usize> {
+    let mut said = Vec::new();
+    let mut run: Vec<usize> = Vec::new();
     for (at, token) in reading.tokens.iter().enumerate() {
         if token.kind == Kind::Word && !subjects(token.text, knowledge).is_empty() {
-            listed.push(at);
-        } else if listed.len() > 1 && token.among("are were mark set give belong") {
-            return listed;
+            run.push(at);
         } else if !token.among(", and or &") {
-            break;
+            if run.len() > 1 {
+                said.append(&mut run);
+            }
+            run.clear();
         }
     }
-    Vec::new()
+    said
 }
 
 /// The words of a list: "great, wonderful and best".

@@ -82,11 +82,8 @@ impl Ranking<'_, '_> {
             let only = word == "not" && matches!(self.before(back - 1), "only" | "just");
             // "Anything but evenly split", "far from certain".
             let but = word == "but" && self.before(back + 1) == "anything";
-            same && !only && but
-                || same
-                    && !only
-                    && (matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot")
-                        || word.ends_with("n't"))
+            let no = matches!(word, "not" | "neither" | "never" | "nor" | "hardly" | "cannot") || word.ends_with("n't");
+            same && !only && (but || no)
         })
     }
 

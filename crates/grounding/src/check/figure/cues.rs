@@ -53,6 +53,9 @@ impl Asked<'_, '_> {
                 return (self.is_middle() || self.is_remainder())
                     && (topic(Topic::Confident) || topic(Topic::Uncertain));
             }
+            Origin::Complement if known.topic == Topic::Frequency && self.knowledge.classes.len() > 2 => {
+                return self.is_remainder() || !reading.classes.is_empty();
+            }
             Origin::Complement if !matches!(known.topic, Topic::Frequency) => {
                 let middle = self.is_middle() && topic(Topic::Confident) && topic(Topic::Uncertain);
                 return self.is_remainder() && !middle && (topic(known.topic) || topic(Topic::Uncertain));
@@ -163,7 +166,7 @@ impl Asked<'_, '_> {
     pub(super) fn compares(&self) -> bool {
         const BEFORE: &str = "by difference gap margin lead leads leading advantage edge extra surplus another \
             separate separates separating differ differs apart ahead exceed exceeds outnumber outnumbers trail trails \
-            behind spread drop drops fall falls rise rises step further longer shorter higher lower larger smaller";
+            behind spread drop drops fall falls rise rises step add adds further longer shorter higher lower larger smaller";
         let figure = self.figure();
         let start = figure.tokens.start;
         let mut before = start.saturating_sub(6)..if figure.hedge == Hedge::None {

@@ -128,7 +128,14 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
     let word = |index: usize| tokens.get(index).map_or("", |token| token.lower.as_str());
     let before = at.checked_sub(1).map_or("", word);
     match word(at) {
-        "half" if !matches!(before, "first" | "second" | "latter" | "better" | "-") => return Some((at + 1, 50.0)),
+        "half"
+            if !matches!(
+                before,
+                "first" | "second" | "latter" | "better" | "which" | "either" | "each" | "-"
+            ) =>
+        {
+            return Some((at + 1, 50.0));
+        }
         "½" => return Some((at + 1, 50.0)),
         "¼" => return Some((at + 1, 25.0)),
         "¾" => return Some((at + 1, 75.0)),
@@ -151,6 +158,8 @@ pub(super) fn fraction(tokens: &[Token<'_>], at: usize, nouns: &dyn Fn(&str) -> 
     }
     let article = token.is("a") || token.is("an");
     let part = if article { Some(1.0) } else { small(at) }?;
+    // "A mere fifth".
+    let at = at + usize::from(article && matches!(word(at + 1), "mere" | "full" | "bare"));
     // "a third of", "two-thirds", "one quarter"; "a third reviewer" is none.
     let hyphen = usize::from(word(at + 1) == "-");
     if let Some(whole) = denominator(word(at + 1 + hyphen)) {

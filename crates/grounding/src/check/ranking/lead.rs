@@ -155,6 +155,14 @@ fn certainty(ranking: &Ranking<'_, '_>) -> Option<(bool, usize)> {
                 "without" | "far" | "no" | "short" | "than" | "too"
             )
         });
+    // "It would be rash to call it certain", "nobody should call it uncertain".
+    let rejected = (1..=7).any(|back| {
+        matches!(
+            ranking.before(back),
+            "rash" | "premature" | "wrong" | "nobody" | "foolish"
+        )
+    });
+    let negated = negated != rejected;
     // The sheet's own line: "lead is certain: no".
     let answer = ranking.after(1) == ":" && matches!(ranking.after(2), "no" | "false");
     Some((positive != (negated || answer), 1))
@@ -371,11 +379,10 @@ fn even_allowed(ranking: &Ranking<'_, '_>) -> Option<Verdict> {
     Some(certain(ranking, excludes != negated))
 }
 
-/// "Twice as many" is a figure.
+/// "Twice as many" and "as many as 143" are figures.
 fn times(ranking: &Ranking<'_, '_>) -> bool {
-    ranking
-        .reading
-        .figures
-        .iter()
-        .any(|figure| figure.tokens.end + 1 == ranking.at || figure.tokens.end == ranking.at)
+    let counts = |start: usize| ranking.after(1) == "as" && start == ranking.at + 2;
+    ranking.reading.figures.iter().any(|figure| {
+        figure.tokens.end + 1 == ranking.at || figure.tokens.end == ranking.at || counts(figure.tokens.start)
+    })
 }

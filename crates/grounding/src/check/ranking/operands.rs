@@ -59,10 +59,15 @@ impl Operands {
             )
         };
         let after = || named.iter().filter(own).find(|label| label.tokens.start >= end);
+        let ahead = reading.tokens[at].is("ahead") && ranking.after(1) == "of";
         let than = (end..(end + 16).min(reading.tokens.len())).find(|index| {
-            reading.tokens[*index].among("than against versus over of") && (rank.form != Grammar::Superlative)
+            reading.tokens[*index].among("than against versus over")
+                || ahead && *index == end && (rank.form != Grammar::Superlative)
         });
-        let than = than.filter(|index| reading.tokens[*index].among("than over against versus"));
+        let than = than.filter(|index| {
+            let compares = reading.tokens[*index].among("than over against versus") || ahead && *index == end;
+            compares && segment(*index).is_none_or(|own| own == ranking.segment() || reading.against[own].is_some())
+        });
         let between = than.and_then(|than| {
             named
                 .iter()
@@ -100,6 +105,12 @@ impl Operands {
             let earlier = |label: &&Label<usize>| label.tokens.start < at && label.what != compared.what;
             named.iter().rev().find(earlier).filter(|_| only)
         };
+        // "X, though more numerous, are shorter than Y".
+        let aside = || {
+            let ends = reading.tokens.get(end).is_some_and(|token| token.is(","));
+            let earlier = named.iter().filter(|label| label.tokens.start < at);
+            nearest_subject(reading, earlier).filter(|_| ends && !named.iter().any(|label| own(&label)))
+        };
         let subject = match rank.form {
             Grammar::Quantified => between.or_else(after)?.what,
             Grammar::Verb => before().map(|label| label.what).or_else(inherited)?,
@@ -116,6 +127,7 @@ impl Operands {
                     .filter(|_| before().is_none())
                     .or_else(attributive)
                     .or_else(before)
+                    .or_else(aside)
                     .or_else(predicate)
                     .or_else(elided)
                     .or_else(after)

@@ -84,6 +84,9 @@ pub(super) fn rank(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "outnumber" | "outnumbers" | "outnumbered" | "outnumbering" | "outweigh" | "outweighs" | "dominate"
         | "dominates" | "dominated" | "predominate" | "predominates" | "prevail" | "prevails" | "outstrip"
         | "outstrips" => Rank::new(Frequency, !passive, Verb),
+        "wins" if class_near(ranking, 3) || matches!(ranking.before(1), "side" | "camp" | "class") => {
+            Rank::new(Frequency, true, Verb)
+        }
         "leads" | "led" => Rank::new(Frequency, true, Verb),
         "lead" if is_verb(ranking) => Rank::new(Frequency, true, Verb),
         "lead" if is_held(ranking) => Rank::new(Frequency, true, Comparative),
