@@ -173,13 +173,15 @@ impl Reading<'_> {
         // "From 0.95 to 0.72, a drop of 0.23".
         let same = |other: &&Figure| kind(other) == kind(figure) && other.tokens != figure.tokens;
         let others: Vec<&Figure> = self.figures.iter().filter(same).take(OPERANDS_MAX).collect();
-        let between = others.iter().enumerate().any(|(index, one)| {
-            others[index + 1..].iter().any(|other| {
-                let difference = round((one.value - other.value).abs(), figure.decimals);
-                difference > 0.0 && (difference - figure.value).abs() < 1e-9
+        let between = || {
+            others.iter().enumerate().any(|(index, one)| {
+                others[index + 1..].iter().any(|other| {
+                    let difference = round((one.value - other.value).abs(), figure.decimals);
+                    difference > 0.0 && (difference - figure.value).abs() < 1e-9
+                })
             })
-        });
-        if between && self.has_word(DIFFERENCE) {
+        };
+        if self.has_word(DIFFERENCE) && between() {
             return true;
         }
         let after = &self.tokens[figure.tokens.end..(figure.tokens.end + 3).min(self.tokens.len())];

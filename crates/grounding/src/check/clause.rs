@@ -67,6 +67,7 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
         let breaks = subordinate == Some(at)
             || contrasts && !(at > 0 && tokens[at - 1].is("all"))
             || token.among("; —")
+            || token.is(":") && is_next_clause(tokens, at)
             || token.is(",") && is_next("and so which with these they those")
             || token.is("–") && at > 0 && tokens[at - 1].range.end < token.range.start;
         let compares = token.among("against versus vs") || token.among("compared opposed") && is_next("with to");
@@ -96,6 +97,15 @@ pub(super) fn segments(tokens: &[Token<'_>], classes: &[Label<About>]) -> (Vec<u
         of.push(current);
     }
     (of, against)
+}
+
+/// "The mean of 48 words hides a difference: 61 for X, 44 for Y": what is on both sides of the colon has its own figures.
+fn is_next_clause(tokens: &[Token<'_>], at: usize) -> bool {
+    let counts = |tokens: &[Token<'_>]| tokens.iter().any(|token| token.kind == token::Kind::Number);
+    let followed = tokens
+        .get(at + 2)
+        .is_some_and(|token| token.among("for % percent words"));
+    counts(&tokens[..at]) && followed && tokens[at + 1..].iter().any(|token| token.is("for"))
 }
 
 /// Where a clause that the sentence starts with ends: "While 10.1% are neutral, ...".

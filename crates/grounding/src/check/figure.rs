@@ -88,7 +88,8 @@ impl Asked<'_, '_> {
                     .any(|token| token.kind == super::token::Kind::Quote);
                 small && (quotes || figure.unit == Spoken::Words && self.reading.topics.is_empty())
             }
-            // "The other two classes".
+            // "The other two classes", "the two smaller classes".
+            Spoken::Classes if !super::number::is_class_noun(self.text(figure.tokens.end)) => true,
             Spoken::Classes if figure.tokens.start > 0 && self.text(figure.tokens.start - 1) == "other" => true,
             Spoken::Classes => !small && figure.form != Form::Digits,
             Spoken::Foreign => small && !self.narrates(),

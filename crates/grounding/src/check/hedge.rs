@@ -63,6 +63,8 @@ pub(super) fn hedge(tokens: &[Token<'_>], figure: &Range<usize>) -> Hedge {
         }
         "good" if word(2) == "a" => Hedge::JustOver,
         "over" | "above" if slightly(2) => Hedge::JustOver,
+        "after" | "past" | "beyond" if slightly(2) => Hedge::JustOver,
+        "before" if slightly(2) => Hedge::Nearly,
         "under" | "below" | "short" if slightly(2) => Hedge::Nearly,
         "over" | "above" | "exceeding" | "exceed" | "exceeds" | "beyond" => Hedge::Over,
         "under" | "below" => Hedge::Under,

@@ -9,6 +9,7 @@ use super::hedge::{Hedge, hedge};
 use super::token::{Kind, Token};
 
 use spelled::{fraction, parse, scale, spelled};
+pub(super) use unit::is_class_noun;
 use unit::{attach_unit, for_every};
 
 /// One figure.

@@ -117,6 +117,13 @@ impl Ranking<'_, '_> {
         let nearest = own.iter().min_by_key(|label| distance(label.tokens.start));
         let topic = nearest.and_then(|label| label.what.topics.first().copied());
         match topic {
+            _ if matches!(
+                self.after(1),
+                "share" | "shares" | "number" | "proportion" | "percentage" | "count"
+            ) =>
+            {
+                Dimension::Frequency
+            }
             Some(Topic::Length) => Dimension::Length,
             Some(Topic::Confidence | Topic::Confident | Topic::Uncertain) => Dimension::Confidence,
             Some(Topic::Other(fact)) => Dimension::Other(fact),

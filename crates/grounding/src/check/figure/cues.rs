@@ -43,7 +43,7 @@ impl Asked<'_, '_> {
             }
             Origin::Gap => {
                 return reading.has_word("interval intervals end ends bound bounds limit limits")
-                    && reading.has_word("apart gap between separate separates separated distance distant");
+                    && reading.has_word("apart gap between separate separates separated distance distant below above");
             }
             Origin::Sum => {
                 return reading.has_word("together combined jointly or sum total altogether both add adds")

@@ -12,8 +12,8 @@ pub(super) fn in_unit(figure: &Figure, known: &Known) -> Option<(f64, usize)> {
     let is = match known.unit {
         _ if times => known.kind == Origin::Ratio && known.unit == Unit::None,
         _ if known.kind == Origin::Ratio && known.unit == Unit::None => false,
-        _ if figure.unit == Spoken::Foreign && known.topic == Topic::Total => {
-            // "220 films" are as many reviews.
+        _ if figure.unit == Spoken::Foreign && known.unit == Unit::Items => {
+            // "220 films" and "327 buyers" are as many reviews.
             figure.value >= 100.0 && (figure.value - known.value).abs() < 1e-9
         }
         _ if figure.unit == Spoken::Foreign => matches!(known.topic, Topic::Other(_)) && known.unit != Unit::Words,

@@ -9,6 +9,10 @@ use super::{Figure, Form, Noun, Spoken};
 const STOPPERS: &str = "of are is were was and to in on with or for against than at by from that which versus as the \
     a an but while whereas run per under";
 
+pub(in crate::check) fn is_class_noun(word: &str) -> bool {
+    is_one_of(word, "classes categories labels sides camps groups")
+}
+
 /// "Two cases" can be anything.
 const SMALL_TALK_MAX: f64 = 12.0;
 
@@ -54,7 +58,7 @@ pub(super) fn attach_unit(tokens: &[Token<'_>], figure: &mut Figure, nouns: &dyn
                 figure.unit = Spoken::Words;
             } else if nouns(noun) == Noun::Item || nouns(noun) == Noun::Counted && figure.value > SMALL_TALK_MAX {
                 figure.unit = Spoken::Items;
-            } else if matches!(noun, "classes" | "categories" | "labels" | "sides" | "camps" | "groups") {
+            } else if is_class_noun(noun) {
                 figure.unit = Spoken::Classes;
             } else {
                 continue;

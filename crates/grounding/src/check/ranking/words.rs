@@ -93,6 +93,7 @@ pub(super) fn rank(ranking: &Ranking<'_, '_>) -> Option<Rank> {
         "leading" if class_near(ranking, 5) => Rank::new(Frequency, true, Superlative),
         "ahead" => Rank::new(Frequency, true, Comparative),
         "trail" | "trails" | "trailing" | "lag" | "lags" => Rank::new(Frequency, false, Verb),
+        "behind" if (1..=12).any(|back| matches!(ranking.before(back), "leave" | "leaves" | "leaving")) => return None,
         "behind" if matches!(ranking.after(1), "it" | "them" | "this" | "that" | "us") => return None,
         "rule" | "exception" if is_predicate(ranking) && !ranking.reading.classes.is_empty() => {
             if word == "rule" {
@@ -246,8 +247,7 @@ fn figure_follows(ranking: &Ranking<'_, '_>, ahead: usize) -> bool {
 
 /// "A larger sample", "lower bound": nothing is ranked.
 fn is_loose(ranking: &Ranking<'_, '_>) -> bool {
-    const NOUNS: &str =
-        "sample samples bound end limit corpus collection picture number part detail scale body figure care context";
+    const NOUNS: &str = "sample samples bound end limit corpus collection picture number part detail scale body figure care context classes";
     let held = ranking.reading.classes.iter().any(|label| {
         ranking.reading.segment[label.tokens.start.min(ranking.reading.segment.len() - 1)] == ranking.segment()
     });
