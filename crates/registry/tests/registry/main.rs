@@ -7,9 +7,12 @@
 )]
 
 mod calls;
+mod commits;
 mod durability;
+mod election;
 mod etcdctl;
 mod records;
+mod scorecards;
 mod server;
 mod tls;
 mod waiting;
@@ -42,6 +45,13 @@ on_both! {
     records::compare_and_swap,
     records::concurrent_increments_lose_nothing,
     records::corrupt_records_keep_the_last_good,
+    commits::all_or_nothing,
+    commits::rollouts_are_followed,
+    commits::compaction_under_rollouts,
+    election::one_leads_and_hands_over,
+    election::stale_leaders_write_nothing,
+    election::lost_seats_are_noticed,
+    scorecards::written_and_removed,
     waiting::all_that_waits,
     etcdctl::reads_and_writes,
     etcdctl::leases_and_watches,

@@ -20,6 +20,7 @@ pub(crate) fn route(model: &str, epoch: u64) -> v1::Route {
             weight_ppm: 1_000_000,
         }],
         pinning: v1::Pinning::Allowed.into(),
+        ..v1::Route::default()
     }
 }
 

@@ -156,13 +156,13 @@ pub(crate) async fn many_on_one_stream(kind: Kind) {
 }
 
 /// Passes connections on until told to hold back what the server sends.
-struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     hold: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    async fn start(to: u16) -> Self {
+    pub(crate) async fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (port, hold) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
         let held = Arc::clone(&hold);
@@ -189,16 +189,48 @@ impl Proxy {
         });
         Self { port, hold }
     }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn hold(&self, hold: bool) {
+        self.hold.store(hold, Ordering::Relaxed);
+    }
+}
+
+/// Writes more below a folder than any buffer on the way to a watcher holds, and compacts it away. Returns where.
+pub(crate) async fn outrun(client: &Client, folder: &str) -> i64 {
+    const WRITES: usize = 4_000;
+    const VALUE_BYTES: usize = 8_192;
+    let value = "x".repeat(VALUE_BYTES);
+    let writes = (0..64).map(|task| {
+        let (mut client, value, folder) = (client.clone(), value.clone(), folder.to_owned());
+        tokio::spawn(async move {
+            for n in 0..WRITES / 64 {
+                let key = format!("/understudy/v1/{folder}/noise/{task}-{n}");
+                client.put(key, value.clone(), None).await.unwrap();
+            }
+        })
+    });
+    for task in writes.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let mut client = client.clone();
+    let last = format!("/understudy/v1/{folder}/noise/last");
+    let last = client.put(last, "", None).await.unwrap();
+    let revision = last.header().unwrap().revision();
+    let physical = CompactionOptions::new().with_physical();
+    client.compact(revision, Some(physical)).await.unwrap();
+    revision
 }
 
 /// A watcher that cannot keep up falls out of the history: it is told, and a follower lists again.
 pub(crate) async fn compaction_under_a_watch(kind: Kind) {
-    const WRITES: usize = 4_000;
-    const VALUE_BYTES: usize = 8_192;
     let server = Server::start(kind).await;
     let proxy = Proxy::start(server.port()).await;
     let direct = server.registry().await;
-    let mut client = server.client().await;
+    let client = server.client().await;
     let gone = direct.announce(worker("gone", 1), Duration::from_secs(60));
     let mut follow = direct.follow::<v1::Worker>();
     let through_proxy = Registry::connect(&options(proxy.port)).await.unwrap();
@@ -215,31 +247,12 @@ pub(crate) async fn compaction_under_a_watch(kind: Kind) {
         .unwrap();
     let mut raw = watch(&mut proxied, "/understudy/v1/", WatchOptions::new().with_prefix()).await;
 
-    proxy.hold.store(true, Ordering::Relaxed);
+    proxy.hold(true);
     gone.withdraw().await;
     let _stays = direct.announce(worker("stays", 2), Duration::from_secs(60));
     follow.changed().await;
-    // More than any buffer on the way holds.
-    let value = "x".repeat(VALUE_BYTES);
-    let writes = (0..64).map(|task| {
-        let (mut client, value) = (client.clone(), value.clone());
-        tokio::spawn(async move {
-            for n in 0..WRITES / 64 {
-                let key = format!("/understudy/v1/workers/noise/{task}-{n}");
-                client.put(key, value.clone(), None).await.unwrap();
-            }
-        })
-    });
-    for task in writes.collect::<Vec<_>>() {
-        task.await.unwrap();
-    }
-    let last = client.put("/understudy/v1/workers/noise/last", "", None).await.unwrap();
-    let revision = last.header().unwrap().revision();
-    client
-        .compact(revision, Some(CompactionOptions::new().with_physical()))
-        .await
-        .unwrap();
-    proxy.hold.store(false, Ordering::Relaxed);
+    let revision = outrun(&client, "workers").await;
+    proxy.hold(false);
 
     loop {
         let response = next(&mut raw).await;
