@@ -27,8 +27,10 @@ impl Distinct {
         Self { smallest: hashes }
     }
 
-    /// Counts a key by its hash, which has to be uniform over all of `u64`.
+    /// Counts a key by its hash. It is mixed once more, so that which keys are kept does not depend on the arm that the
+    /// same hash may have chosen.
     pub fn insert(&mut self, hash: u64) {
+        let hash = mixed(hash);
         if self.smallest.len() == HASHES_MAX && self.smallest.last().is_some_and(|&l| l <= hash) {
             return;
         }
@@ -67,9 +69,35 @@ impl Distinct {
         }
     }
 
+    /// Keys of this set and of another one that were not in `earlier`. Counted is below the smallest bound of the three
+    /// sets only: a part of the keys that does not depend on the set, so that the two numbers are as comparable as complete ones.
+    #[must_use]
+    pub fn new_keys(&self, other: &Self, earlier: &Self) -> (u64, u64) {
+        let bound = self.bound().min(other.bound()).min(earlier.bound());
+        let new = |set: &Self| {
+            let kept = set.smallest.iter().take_while(|&&hash| hash <= bound);
+            kept.filter(|hash| earlier.smallest.binary_search(hash).is_err())
+                .count() as u64
+        };
+        (new(self), new(other))
+    }
+
+    /// Up to where the hashes are complete.
+    fn bound(&self) -> u64 {
+        let full = self.smallest.last().filter(|_| self.smallest.len() == HASHES_MAX);
+        full.copied().unwrap_or(u64::MAX)
+    }
+
     /// The hashes that are kept, ascending.
     #[must_use]
     pub fn hashes(&self) -> &[u64] {
         &self.smallest
     }
+}
+
+/// A bijection whose output bits all depend on all input bits (SplitMix64's finaliser, Steele et al. 2014).
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }

@@ -7,3 +7,4 @@ pub mod scorecard;
 pub mod sketch;
 pub mod spec;
 pub mod split;
+pub mod stats;

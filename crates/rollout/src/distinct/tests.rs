@@ -38,6 +38,29 @@ fn keeps_no_more_than_its_bound() {
     );
 }
 
+#[test]
+fn the_smallest_hashes_are_no_matter_of_the_arm() {
+    // All keys of an arm lie in one interval of the hash that chose it.
+    let mut candidate = Distinct::default();
+    for key in 0..20_000u64 {
+        let hash = XxHash64::oneshot(0, &key.to_le_bytes());
+        if hash < u64::MAX / 2 {
+            candidate.insert(hash);
+        }
+    }
+    assert!((9_000..11_000).contains(&candidate.estimate()));
+}
+
+#[test]
+fn new_keys_are_those_that_were_not_there() {
+    assert_eq!(of(0..10).new_keys(&of(20..30), &of(5..22)), (5, 8));
+    assert_eq!(of(0..10).new_keys(&of(20..30), &Distinct::default()), (10, 10));
+    // Above the bound: the same part of each, so their ratio stays.
+    let (first, second) = of(0..500).new_keys(&of(10_000..20_000), &of(0..100));
+    assert!(900 < second && second <= 1024, "{second}");
+    assert!((20..65).contains(&first), "{first} of 400");
+}
+
 proptest! {
     #[test]
     fn merging_is_counting_everything_at_once(
