@@ -99,10 +99,10 @@ impl Announcer {
         self.announce(&mut stopped).await;
         // Also when stopped half-way: the record may be there before its writer knows.
         let lease = self.lease.load(Ordering::Relaxed);
-        if lease != 0 {
-            if let Err(error) = lease::revoke(&self.registry, lease).await {
-                tracing::warn!(%error, "could not withdraw from the registry; the lease will expire");
-            }
+        if lease != 0
+            && let Err(error) = lease::revoke(&self.registry, lease).await
+        {
+            tracing::warn!(%error, "could not withdraw from the registry; the lease will expire");
         }
     }
 
