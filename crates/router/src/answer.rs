@@ -14,7 +14,15 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use crate::{admit::Permit, endpoint::Lease, metrics::Metrics, replay::Source, state::ArmCounts, status::Refusal};
+use crate::{
+    admit::Permit,
+    endpoint::Lease,
+    metrics::Metrics,
+    observe::{Capture, Observed},
+    replay::Source,
+    state::ArmCounts,
+    status::Refusal,
+};
 
 /// Error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +54,8 @@ pub struct Forwarded {
     pub source: Source,
     /// The place on the worker's connection.
     pub lease: Lease,
+    /// More that is to be learned of it.
+    pub capture: Option<Box<Capture>>,
 }
 
 /// Reports a request exactly once: before the client can see the end of its answer, or when dropped. Without a code the
@@ -56,27 +66,39 @@ pub struct Outcome {
     metrics: Arc<Metrics>,
     started: Instant,
     code: Option<Code>,
+    /// Its part in a rollout.
+    observed: Option<Observed>,
     /// Given back with the report.
     permit: Option<Permit>,
 }
 
 impl Outcome {
     /// A request on an arm begins.
-    pub fn new(counts: Arc<ArmCounts>, metrics: Arc<Metrics>, started: Instant, permit: Permit) -> Self {
+    pub fn new(
+        counts: Arc<ArmCounts>,
+        metrics: Arc<Metrics>,
+        started: Instant,
+        permit: Permit,
+        observed: Option<Observed>,
+    ) -> Self {
         metrics.in_flight.inc();
         Self {
             counts,
             metrics,
             started,
             code: None,
+            observed,
             permit: Some(permit),
         }
     }
 
-    /// Another arm serves it.
-    pub fn moved(&mut self, counts: &Arc<ArmCounts>) {
+    /// Another arm serves it; the one that it was given to may have failed at it before.
+    pub fn moved(&mut self, counts: &Arc<ArmCounts>, failed_before: bool) {
         self.counts.metrics.fallbacks.inc();
         self.counts = Arc::clone(counts);
+        if let Some(observed) = self.observed.take() {
+            observed.served_by_another(failed_before);
+        }
     }
 
     /// The answer's code is known.
@@ -94,7 +116,11 @@ impl Outcome {
         if self.permit.take().is_some() {
             self.metrics.in_flight.dec();
             let code = self.code.unwrap_or(Code::Cancelled);
-            self.counts.ended(code, self.started.elapsed().as_secs_f64());
+            let seconds = self.started.elapsed().as_secs_f64();
+            self.counts.ended(code, seconds);
+            if let Some(observed) = self.observed.take() {
+                observed.ended(code, seconds);
+            }
         }
     }
 }
@@ -129,7 +155,13 @@ impl Forwarded {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.outcome.end(code_of(trailers).unwrap_or(Code::Unknown));
+                    let code = code_of(trailers).unwrap_or(Code::Unknown);
+                    self.outcome.end(code);
+                    if let Some(capture) = self.capture.take().filter(|_| code == Code::Ok) {
+                        capture.finish(&self.source);
+                    }
+                } else if let (Some(capture), Some(data)) = (&mut self.capture, frame.data_ref()) {
+                    capture.push(data);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

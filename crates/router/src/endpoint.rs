@@ -192,6 +192,15 @@ impl Endpoint {
     pub async fn lease(self: &Arc<Self>) -> Result<Lease, ConnectError> {
         let slot = self.pool.slot().await?;
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Lease::new(Arc::clone(self), slot))
+        Ok(Lease::new(Arc::clone(self), slot, true))
+    }
+
+    /// The same for a copy, which does not count as load: a worker serves it from spare capacity, so it says nothing of how long
+    /// a request would wait.
+    ///
+    /// # Errors
+    /// If it cannot be reached in time.
+    pub async fn lease_aside(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+        Ok(Lease::new(Arc::clone(self), self.pool.slot().await?, false))
     }
 }

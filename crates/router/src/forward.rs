@@ -14,7 +14,10 @@
 mod failure;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,6 +37,7 @@ use crate::{
     deadline,
     endpoint::{Endpoint, Lease},
     metrics::Metrics,
+    observe::{self, Capture},
     pick::pick,
     replay::{Replay, Source},
     state::{Arm, Chosen, Model, State, Wish},
@@ -85,6 +89,7 @@ struct Begun {
     arm: Arc<Arm>,
     lease: Lease,
     response: Response<Incoming>,
+    sent: Instant,
 }
 
 impl Begun {
@@ -104,6 +109,17 @@ struct Exchange<'a> {
     model: &'a Model,
     chosen: &'a Chosen,
     deadline: Option<Instant>,
+    /// A worker of the chosen arm took the request and failed at it.
+    failed_on_arm: AtomicBool,
+}
+
+/// All that goes into an answer's way back.
+struct Passed {
+    begun: Begun,
+    outcome: Outcome,
+    source: Source,
+    sleep: Option<std::pin::Pin<Box<Sleep>>>,
+    capture: Option<Box<Capture>>,
 }
 
 impl Forwarder {
@@ -120,9 +136,16 @@ impl Forwarder {
         headers.insert(metadata::MODEL, model.header.clone());
 
         self.budget.request();
+        let observed = model.observe(&chosen, headers);
+        let path = admitted.head.uri.path();
+        let mut capture = observed
+            .as_ref()
+            .and_then(|observed| Capture::begin(model, observed, path, admitted.started));
         let counts = Arc::clone(&chosen.arm.counts);
-        let mut outcome = Outcome::new(counts, Arc::clone(&self.metrics), admitted.started, admitted.permit);
-        let source = Source::new(admitted.body, self.options.retry_body_bytes_max);
+        let (started, permit) = (admitted.started, admitted.permit);
+        let mut outcome = Outcome::new(counts, Arc::clone(&self.metrics), started, permit, observed);
+        let copy = capture.as_ref().and_then(|capture| capture.request_frames());
+        let source = Source::new(admitted.body, self.options.retry_body_bytes_max, copy);
         let mut sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         let exchange = Exchange {
             forwarder: self,
@@ -132,6 +155,7 @@ impl Forwarder {
             model,
             chosen: &chosen,
             deadline,
+            failed_on_arm: AtomicBool::new(false),
         };
         let result = match &mut sleep {
             None => exchange.run().await,
@@ -149,9 +173,27 @@ impl Forwarder {
             Ok(begun) => {
                 source.commit();
                 if !Arc::ptr_eq(&begun.arm, &chosen.arm) {
-                    outcome.moved(&begun.arm.counts);
+                    outcome.moved(&begun.arm.counts, exchange.failed_on_arm.load(Ordering::Relaxed));
+                    capture = None;
                 }
-                Ok(pass(begun, outcome, source, sleep))
+                let id = model.observer.is_some().then(rand::random::<u64>);
+                if let (Some(capture), Some(id)) = (&mut capture, id) {
+                    capture.answered(id, admitted.head, begun.sent);
+                }
+                let passed = Passed {
+                    begun,
+                    outcome,
+                    source,
+                    sleep,
+                    capture,
+                };
+                let mut response = passed.response();
+                if let Some(id) = id {
+                    response
+                        .headers_mut()
+                        .insert(metadata::REQUEST_ID, observe::format_id(id));
+                }
+                Ok(response)
             }
             Err(refusal) => {
                 outcome.set(Status::from(refusal.clone()).code());
@@ -200,6 +242,9 @@ impl Exchange<'_> {
             };
             if self.source.is_broken() {
                 return Err(Refusal::ClientGone);
+            }
+            if failure.blames_version() && Arc::ptr_eq(&arm, &self.chosen.arm) {
+                self.failed_on_arm.store(true, Ordering::Relaxed);
             }
             if failure.blames_connection() {
                 endpoint.failed(Instant::now(), &self.forwarder.metrics);
@@ -259,6 +304,7 @@ impl Exchange<'_> {
             arm: Arc::clone(arm),
             lease,
             response,
+            sent,
         };
         if code == Some(Code::Unavailable) {
             Err(Failure::from_unavailable(begun))
@@ -288,30 +334,35 @@ impl Exchange<'_> {
     }
 }
 
-fn pass(
-    begun: Begun,
-    mut outcome: Outcome,
-    source: Source,
-    sleep: Option<std::pin::Pin<Box<Sleep>>>,
-) -> Response<AnswerBody> {
-    let (mut head, upstream) = begun.response.into_parts();
-    match code_of(&head.headers) {
-        Some(code) if upstream.is_end_stream() => outcome.end(code),
-        Some(code) => outcome.set(code),
-        None => {}
+impl Passed {
+    fn response(self) -> Response<AnswerBody> {
+        let Self {
+            begun,
+            mut outcome,
+            source,
+            sleep,
+            capture,
+        } = self;
+        let (mut head, upstream) = begun.response.into_parts();
+        match code_of(&head.headers) {
+            Some(code) if upstream.is_end_stream() => outcome.end(code),
+            Some(code) => outcome.set(code),
+            None => {}
+        }
+        head.headers.insert(metadata::VERSION, begun.arm.version.clone());
+        head.headers.insert(metadata::ARM, begun.arm.name.clone());
+        head.headers
+            .insert(metadata::WORKER, begun.lease.endpoint().header().clone());
+        let body = Forwarded {
+            upstream: Some(upstream),
+            sleep,
+            outcome,
+            source,
+            lease: begun.lease,
+            capture,
+        };
+        Response::from_parts(head, AnswerBody::Forwarded(Box::new(body)))
     }
-    head.headers.insert(metadata::VERSION, begun.arm.version.clone());
-    head.headers.insert(metadata::ARM, begun.arm.name.clone());
-    head.headers
-        .insert(metadata::WORKER, begun.lease.endpoint().header().clone());
-    let body = Forwarded {
-        upstream: Some(upstream),
-        sleep,
-        outcome,
-        source,
-        lease: begun.lease,
-    };
-    Response::from_parts(head, AnswerBody::Forwarded(Box::new(body)))
 }
 
 /// Reads the split's metadata. A pin wins over an affinity, which wins over a draw.

@@ -1,7 +1,7 @@
 //! The router: the only address that clients know.
 //!
 //! ```text
-//!   listen ─▶ app ─┬─▶ admit ─▶ target ─▶ forward (choose arm, pick worker, send, retry) ─▶ answer (pass through, observe)
+//!   listen ─▶ app ─┬─▶ admit ─▶ target ─▶ forward (choose arm, pick worker, send, retry) ─▶ answer (pass through, observe, mirror)
 //!                  └─▶ services of its own: Models, Routes, health, reflection
 //!   registry ─▶ state::writer ─▶ one snapshot, which each request loads once
 //! ```
@@ -15,11 +15,15 @@ pub mod answer;
 pub mod app;
 pub mod budget;
 pub mod config;
+pub mod controller;
 pub mod deadline;
 pub mod endpoint;
 pub mod forward;
+pub mod labels;
 pub mod listen;
 pub mod metrics;
+pub mod mirror;
+pub mod observe;
 pub mod pick;
 pub mod replay;
 pub mod server;
@@ -27,6 +31,7 @@ pub mod state;
 pub mod status;
 pub mod target;
 pub mod tls;
+pub mod webhook;
 
 pub use config::RouterOptions;
 pub use server::Router;

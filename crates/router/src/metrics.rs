@@ -43,6 +43,17 @@ struct WorkerLabels {
     worker: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    model: String,
+    outcome: &'static str,
+}
+
 type SecondsFamily = Family<ArmLabels, Histogram, fn() -> Histogram>;
 
 /// All of the router's metrics.
@@ -55,6 +66,10 @@ pub struct Metrics {
     rejected: Family<ReasonLabels, Counter>,
     retries: Family<ReasonLabels, Counter>,
     ejections: Family<WorkerLabels, Counter>,
+    mirrored: Family<OutcomeLabels, Counter>,
+    pairs: Family<ModelLabels, Counter>,
+    disagreements: Family<ModelLabels, Counter>,
+    sampled: Family<OutcomeLabels, Counter>,
     /// Requests that are open.
     pub in_flight: Gauge,
     /// Client connections that are open.
@@ -83,6 +98,10 @@ impl Metrics {
             rejected: Family::default(),
             retries: Family::default(),
             ejections: Family::default(),
+            mirrored: Family::default(),
+            pairs: Family::default(),
+            disagreements: Family::default(),
+            sampled: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             registry_connected: Gauge::default(),
@@ -125,6 +144,26 @@ impl Metrics {
             "ejections",
             "Times that a worker was put aside for failures",
             metrics.ejections.clone(),
+        );
+        registry.register(
+            "mirrored",
+            "Requests chosen for mirroring, by what came of it: sent, too_large, no_place, busy, error",
+            metrics.mirrored.clone(),
+        );
+        registry.register(
+            "pairs",
+            "Mirrored requests that both versions answered",
+            metrics.pairs.clone(),
+        );
+        registry.register(
+            "disagreements",
+            "Answers of a candidate that differ from the stable version's, or failed where it did not",
+            metrics.disagreements.clone(),
+        );
+        registry.register(
+            "sampled_answers",
+            "Answers sampled for a rollout, by what came of it: read, compressed, malformed, too_large, dropped",
+            metrics.sampled.clone(),
         );
         registry.register("in_flight", "Requests that are open", metrics.in_flight.clone());
         registry.register(
@@ -169,6 +208,21 @@ impl Metrics {
         }
     }
 
+    /// The metrics of one model's rollouts, looked up once.
+    #[must_use]
+    pub fn observer(&self, model: &str) -> ObserverMetrics {
+        let labels = ModelLabels {
+            model: model.to_owned(),
+        };
+        ObserverMetrics {
+            pairs: self.pairs.get_or_create_owned(&labels),
+            disagreements: self.disagreements.get_or_create_owned(&labels),
+            mirrored: self.mirrored.clone(),
+            sampled: self.sampled.clone(),
+            model: labels.model,
+        }
+    }
+
     /// Counts a request that the router answered itself.
     pub fn reject(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
@@ -202,6 +256,37 @@ fn request_labels(labels: &ArmLabels, code: Code) -> RequestLabels {
         version: labels.version.clone(),
         arm: labels.arm.clone(),
         code: code_label(code),
+    }
+}
+
+/// Metrics of what is learned during a model's rollouts.
+#[derive(Debug)]
+pub struct ObserverMetrics {
+    model: String,
+    mirrored: Family<OutcomeLabels, Counter>,
+    sampled: Family<OutcomeLabels, Counter>,
+    /// Mirrored requests that both versions answered.
+    pub pairs: Counter,
+    /// Answers that differ.
+    pub disagreements: Counter,
+}
+
+impl ObserverMetrics {
+    /// Counts a request chosen for mirroring.
+    pub fn mirrored(&self, outcome: &'static str) {
+        self.mirrored.get_or_create(&self.labels(outcome)).inc();
+    }
+
+    /// Counts a sampled answer.
+    pub fn sampled(&self, outcome: &'static str) {
+        self.sampled.get_or_create(&self.labels(outcome)).inc();
+    }
+
+    fn labels(&self, outcome: &'static str) -> OutcomeLabels {
+        OutcomeLabels {
+            model: self.model.clone(),
+            outcome,
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! references, not copies). A later attempt gets the kept frames first and then the rest from the client. Once an answer
 //! began, or the body outgrew the bound, nothing is kept any more and there is no other attempt.
 //!
+//! A request that may be mirrored is kept a second time, within bounds of its own and until its answer's end.
+//!
 //! Only the newest attempt reads. An older one, which hyper may still be sending, ends with an error: that resets it.
 
 use std::{
@@ -17,6 +19,8 @@ use h2::Reason;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::observe::Frames;
 
 /// What keeping a frame costs beside its data, so that many empty ones do not pass as nothing.
 const FRAME_BYTES: usize = 64;
@@ -42,6 +46,8 @@ struct Shared {
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keep_bytes_max: usize,
+    /// For mirroring.
+    copy: Option<Frames>,
     trailers: Option<HeaderMap>,
     ended: bool,
     broken: bool,
@@ -53,14 +59,15 @@ struct Shared {
 }
 
 impl Source {
-    /// Wraps a client's body.
+    /// Wraps a client's body. What passes is also kept in `copy`, if there is one.
     #[must_use]
-    pub fn new(incoming: Incoming, keep_bytes_max: usize) -> Self {
+    pub fn new(incoming: Incoming, keep_bytes_max: usize, copy: Option<Frames>) -> Self {
         Self(Arc::new(Mutex::new(Shared {
             incoming,
             kept: Vec::new(),
             kept_bytes: 0,
             keep_bytes_max,
+            copy,
             trailers: None,
             ended: false,
             broken: false,
@@ -79,11 +86,19 @@ impl Source {
         }
         shared.attempt += 1;
         shared.wake();
-        Some(Replay {
+        Some(Replay(Sent::Live(Live {
             shared: Arc::clone(&self.0),
             attempt: shared.attempt,
             next: 0,
-        })
+        })))
+    }
+
+    /// The copy, if all of the request passed.
+    #[must_use]
+    pub fn take_copy(&self) -> Option<Frames> {
+        let mut shared = lock(&self.0);
+        let complete = !shared.broken && (shared.ended || shared.incoming.is_end_stream());
+        shared.copy.take().filter(|_| complete)
     }
 
     /// Whether the client's stream broke.
@@ -119,6 +134,9 @@ impl Shared {
     }
 
     fn keep(&mut self, data: &Bytes) {
+        if let Some(copy) = &mut self.copy {
+            copy.push(data);
+        }
         if !self.keeping {
             return;
         }
@@ -132,13 +150,24 @@ impl Shared {
     }
 }
 
-/// The body of one attempt.
+/// A body that a worker is sent.
 #[derive(Debug)]
-pub struct Replay {
-    shared: Arc<Mutex<Shared>>,
-    attempt: u32,
-    /// Kept frames that were sent.
-    next: usize,
+pub struct Replay(Sent);
+
+#[derive(Debug)]
+enum Sent {
+    /// One attempt of a client's request.
+    Live(Live),
+    /// A copy.
+    Copy(std::vec::IntoIter<Bytes>),
+}
+
+impl Replay {
+    /// A body of these frames.
+    #[must_use]
+    pub fn of(frames: &[Bytes]) -> Self {
+        Self(Sent::Copy(frames.to_vec().into_iter()))
+    }
 }
 
 impl Body for Replay {
@@ -146,7 +175,35 @@ impl Body for Replay {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
+        match &mut self.0 {
+            Sent::Live(live) => live.poll_frame(cx),
+            Sent::Copy(frames) => Poll::Ready(frames.next().map(|data| Ok(Frame::data(data)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Sent::Live(live) => live.is_end_stream(),
+            Sent::Copy(frames) => frames.len() == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[derive(Debug)]
+struct Live {
+    shared: Arc<Mutex<Shared>>,
+    attempt: u32,
+    /// Kept frames that were sent.
+    next: usize,
+}
+
+impl Live {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self;
         let mut shared = lock(&this.shared);
         if shared.attempt != this.attempt {
             return Poll::Ready(Some(Err(Error::GivenUp(Reason::CANCEL.into()))));
@@ -201,10 +258,6 @@ impl Body for Replay {
             && self.next >= shared.kept.len()
             && shared.trailers.is_none()
             && (shared.ended || shared.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the data plane knows: one immutable snapshot in an `ArcSwap`, built by one writer, loaded once a request.
 //!
 //! A snapshot is derived from [`known::Known`] (the routes and workers that hold now) and from the snapshot before it, of
-//! which three things live on: endpoints of workers with the same name and address, splitters of routes whose
-//! arms and weights are the same, and arms' counts together with them.
+//! which these live on: endpoints of workers with the same name and address, splitters of routes whose arms and weights are
+//! the same with their arms' counts, the observer of a rollout, and its slice while the route is the same.
 
 pub mod build;
 pub mod known;
@@ -10,21 +10,25 @@ pub mod lkg;
 pub mod writer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tonic::Code;
-use understudy_protocol::v1::{self, Kind};
+use understudy_protocol::{
+    metadata,
+    v1::{self, Kind},
+};
 use understudy_rollout::split::{Position, Splitter};
 
 use crate::{
     endpoint::Endpoint,
     metrics::ArmMetrics,
+    observe::{self, Limits, Observed, Observer, Side, SliceCounts},
     status::{Refusal, is_fault},
 };
 
@@ -37,6 +41,10 @@ pub struct State {
     pub workers: BTreeMap<String, Worker>,
     /// Whether the registry's changes reach this router now.
     pub connected: bool,
+    /// Models whose first arm gets all traffic, because an operator told this router so.
+    pub aborted: BTreeSet<String>,
+    /// Bounds of what is kept to be looked at, over all models.
+    pub limits: Arc<Limits>,
 }
 
 /// A worker of the snapshot.
@@ -63,6 +71,10 @@ pub struct Model {
     pub leftovers: Vec<Arc<Arm>>,
     /// Gives unpinned, unsticky requests to arms.
     pub splitter: Arc<Splitter>,
+    /// What is learned for the route's rollout, if it has one.
+    pub observer: Option<Arc<Observer>>,
+    /// Where requests count that this route splits; there whenever the observer is.
+    pub slice: Option<Arc<SliceCounts>>,
 }
 
 /// An arm of a route with those who can serve it.
@@ -74,6 +86,8 @@ pub struct Arm {
     pub version: HeaderValue,
     /// Its share.
     pub weight_ppm: u32,
+    /// Its part in a rollout.
+    pub side: Side,
     /// Workers where the version is ready.
     pub ready: Vec<Arc<Endpoint>>,
     /// Counts, since the router took over the route.
@@ -198,6 +212,14 @@ impl Model {
             arm: Arc::clone(&self.arms[index]),
             pinned: matches!(wish, Wish::Pinned(_)),
         })
+    }
+
+    /// How a request counts for the rollout, if there is one and the request was given to its arm by the router.
+    #[must_use]
+    pub fn observe(&self, chosen: &Chosen, headers: &HeaderMap) -> Option<Observed> {
+        let slice = self.slice.as_ref()?;
+        let counts = !chosen.pinned && !headers.contains_key(metadata::SHADOW);
+        counts.then(|| Observed::new(Arc::clone(slice), chosen.arm.side, observe::caller(headers)))
     }
 
     /// Who may serve instead of an arm: the other arms, highest weight first, then versions that are still loaded.

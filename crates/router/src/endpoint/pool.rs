@@ -194,11 +194,17 @@ impl Shared {
 pub struct Lease {
     endpoint: Arc<Endpoint>,
     slot: Slot,
+    /// It counts as load of the worker.
+    counted: bool,
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: Arc<Endpoint>, slot: Slot) -> Self {
-        Self { endpoint, slot }
+    pub(super) fn new(endpoint: Arc<Endpoint>, slot: Slot, counted: bool) -> Self {
+        Self {
+            endpoint,
+            slot,
+            counted,
+        }
     }
 
     /// The worker.
@@ -219,6 +225,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.counted {
+            self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -78,6 +78,14 @@ impl Failure {
         }
     }
 
+    /// The worker took the request and did not answer it.
+    pub(super) fn blames_version(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset(_) | Self::Lost(_) | Self::Unavailable { not_begun: false, .. }
+        )
+    }
+
     pub(super) fn blames_connection(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Lost(_))
     }

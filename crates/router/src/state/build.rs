@@ -13,6 +13,8 @@ use super::{Arm, ArmCounts, Model, State, Worker, known::Known};
 use crate::{
     endpoint::{Endpoint, PoolOptions},
     metrics::{ArmLabels, Metrics},
+    mirror::Mirror,
+    observe::{Observer, Side, SliceCounts},
 };
 
 /// Arm name on answers by a version that no arm names.
@@ -57,6 +59,8 @@ pub fn build(input: &Input<'_>) -> State {
     State {
         models: models.collect(),
         connected: input.connected,
+        aborted: input.known.aborted.keys().cloned().collect(),
+        limits: Arc::clone(&input.previous.limits),
         workers,
     }
 }
@@ -133,6 +137,7 @@ fn model(
             name: header(&arm.name)?,
             version: header(&arm.version)?,
             weight_ppm: arm.weight_ppm,
+            side: Side::of(&arm.name),
             ready: ready(&arm.version),
             counts: match same_split {
                 Some(previous) => Arc::clone(&previous.arms[index].counts),
@@ -156,11 +161,13 @@ fn model(
                 name: HeaderValue::from_static(LEFTOVER),
                 version: header(version)?,
                 weight_ppm: 0,
+                side: Side::Stable,
                 ready,
                 counts: counts(LEFTOVER, version),
             }));
         }
     }
+    let (observer, slice) = observer(input, route, previous).unzip();
     Ok(Model {
         route: route.clone(),
         kind,
@@ -168,5 +175,44 @@ fn model(
         arms,
         leftovers,
         splitter,
+        observer,
+        slice,
     })
+}
+
+/// A rollout's observer stays while routes have its number, and its slice while the route is the same.
+fn observer(
+    input: &Input<'_>,
+    route: &v1::Route,
+    previous: Option<&Arc<Model>>,
+) -> Option<(Arc<Observer>, Arc<SliceCounts>)> {
+    if route.rollout == 0 {
+        return None;
+    }
+    let previous = previous.filter(|previous| previous.route.rollout == route.rollout);
+    if let Some(previous) = previous.filter(|previous| previous.route == *route) {
+        return previous.observer.clone().zip(previous.slice.clone());
+    }
+    let observer = previous
+        .and_then(|previous| previous.observer.clone())
+        .unwrap_or_else(|| {
+            let metrics = input.metrics.observer(&route.model);
+            Arc::new(Observer::new(
+                route.rollout,
+                metrics,
+                Arc::clone(&input.previous.limits),
+            ))
+        });
+    let mirror = route.shadow.as_ref().and_then(|shadow| {
+        let arm = route.arms.iter().position(|arm| arm.name == shadow.arm);
+        if arm.is_none() {
+            tracing::warn!(model = route.model, arm = shadow.arm, "no such arm to mirror to");
+        }
+        Mirror::new(arm?, shadow.sample_ppm, shadow.noise_ppm, shadow.keep_text, input.seed)
+    });
+    let candidate = route.arms.iter().find(|arm| Side::of(&arm.name) == Side::Candidate);
+    let weight_ppm = candidate.map_or(0, |arm| arm.weight_ppm);
+    let slice = Arc::new(SliceCounts::new(route.epoch, weight_ppm, mirror));
+    observer.begin(Arc::clone(&slice));
+    Some((observer, slice))
 }
