@@ -14,6 +14,7 @@ use crate::{
     models::ModelsCommand,
     output::Output,
     registry::RegistryCommandOptions,
+    rollout::RolloutCommand,
     route::RouteCommand,
     router::{Router, RouterOptions},
     up::UpOptions,
@@ -24,7 +25,13 @@ Start here:
   understudy up --serve sentiment=hf:distilbert/distilbert-base-uncased-finetuned-sst-2-english
   understudy classify 'A wonderful film with great performances.'
   understudy critique reviews.csv
-  understudy status";
+  understudy status
+
+Bring a new version into service, watch it, and take it back:
+  understudy models publish ./my-model --model sentiment --version v2
+  understudy rollout start sentiment v2
+  understudy rollout watch sentiment
+  understudy rollout abort sentiment";
 
 /// Serves language models and changes them without a failed request
 #[derive(Debug, Parser)]
@@ -48,6 +55,9 @@ enum Command {
     /// Decides which versions answer, and with what share of the traffic
     #[command(subcommand)]
     Route(RouteCommand),
+    /// Brings new versions into service by evidence: shadow, canary, blue-green, A/B
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     Classify(ClassifyOptions),
     Critique(CritiqueOptions),
     Chat(ChatOptions),
@@ -77,6 +87,7 @@ impl Cli {
             Command::Up(options) => options.run(&self.router, output).await,
             Command::Models(command) => command.run(&Router::connect(&self.router).await?, output).await,
             Command::Route(command) => command.run(&Router::connect(&self.router).await?, output).await,
+            Command::Rollout(command) => command.run(&Router::connect(&self.router).await?, output).await,
             Command::Classify(options) => options.run(&Router::connect(&self.router).await?, output).await,
             Command::Critique(options) => options.run(&Router::connect(&self.router).await?, output).await,
             Command::Chat(options) => options.run(&Router::connect(&self.router).await?, output).await,

@@ -85,6 +85,11 @@ fn next(status: &Status) -> Option<&'static str> {
     if broken_transport(status).is_some() {
         return Some("see `understudy status`; a router that speaks TLS has an address with https://");
     }
+    // These say themselves what to do.
+    let details = status.get_error_details();
+    if details.error_info().is_some_and(|info| info.reason == "NO_ROLLOUT") {
+        return None;
+    }
     match status.code() {
         Code::Ok | Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => None,
         Code::NotFound => Some("`understudy models list` shows what there is"),

@@ -1,6 +1,6 @@
 //! `understudy route`: which versions answer.
 
-mod arms;
+pub(crate) mod arms;
 mod wait;
 
 use std::{process::ExitCode, time::Duration};
@@ -15,6 +15,7 @@ use crate::{
     output::{Output, thousands, time},
     problem::Explain as _,
     publish::checked_name,
+    rollout,
     router::{Router, admin},
     table::{percent, table},
 };
@@ -165,6 +166,7 @@ async fn set(router: &Router, change: Change) -> anyhow::Result<Route> {
         epoch: 0,
         arms,
         pinning,
+        ..Route::default()
     });
     let answer = router
         .routes()
@@ -234,7 +236,28 @@ async fn show(router: &Router, output: &Output, model: Option<String>) -> anyhow
         output.remark("No model has a route yet. Set one:\n  understudy route set MODEL VERSION");
         return Ok(());
     }
-    output.line(arms_table(&answers).trim_fmt())
+    output.line(arms_table(&answers).trim_fmt())?;
+    let is_shown = |model: &str| {
+        answers
+            .iter()
+            .any(|answer| answer.route.as_ref().is_some_and(|route| route.model == model))
+    };
+    for running in rollout::running(router).await? {
+        if is_shown(&running.model) {
+            output.line(format_args!("\n{}", rollout::mention(&running)))?;
+        }
+    }
+    for route in answers
+        .iter()
+        .filter(|answer| answer.aborted_locally)
+        .filter_map(|answer| answer.route.as_ref())
+    {
+        output.warning(format_args!(
+            "{}: aborted on this router alone, which gives all traffic to the first arm",
+            route.model
+        ));
+    }
+    Ok(())
 }
 
 /// Every arm of these routes, with what it got.

@@ -12,8 +12,8 @@ use tonic::{
 };
 use tonic_health::pb::health_client::HealthClient;
 use understudy_protocol::v1::{
-    analyst_client::AnalystClient, models_client::ModelsClient, routes_client::RoutesClient,
-    scribe_client::ScribeClient,
+    analyst_client::AnalystClient, models_client::ModelsClient, rollouts_client::RolloutsClient,
+    routes_client::RoutesClient, scribe_client::ScribeClient,
 };
 
 use crate::problem;
@@ -129,6 +129,10 @@ impl Router {
 
     pub(crate) fn routes(&self) -> RoutesClient<Transport> {
         RoutesClient::new(self.transport()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn rollouts(&self) -> RolloutsClient<Transport> {
+        RolloutsClient::new(self.transport()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn health(&self) -> HealthClient<Transport> {

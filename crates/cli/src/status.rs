@@ -9,13 +9,14 @@ use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use understudy_protocol::v1::{
     GetRouteRequest, GetRouteResponse, Kind, ListModelsRequest, ListWorkersRequest, ListWorkersResponse, ModelSummary,
-    ResidencyState,
+    ResidencyState, Rollout,
 };
 
 use crate::{
     models,
     output::{Output, duration, json_value},
     problem::{Explain as _, sentence},
+    rollout,
     route::arms_table,
     router::{Router, RouterOptions, admin},
     table::table,
@@ -34,6 +35,8 @@ struct State {
     workers: ListWorkersResponse,
     models: Vec<ModelSummary>,
     routes: Vec<GetRouteResponse>,
+    /// The running ones.
+    rollouts: Vec<Rollout>,
 }
 
 pub(crate) async fn run(options: &RouterOptions, output: &Output) -> anyhow::Result<ExitCode> {
@@ -58,6 +61,7 @@ pub(crate) async fn run(options: &RouterOptions, output: &Output) -> anyhow::Res
             "registry_connected": state.workers.registry_connected,
             "workers": json_value(&state.workers)?.get("workers").cloned().unwrap_or_else(|| serde_json::json!([])),
             "routes": state.routes.iter().map(json_value).collect::<Result<Vec<_>, _>>()?,
+            "rollouts": state.rollouts.iter().map(json_value).collect::<Result<Vec<_>, _>>()?,
             "problems": problems,
         }))?;
     } else {
@@ -126,6 +130,7 @@ impl State {
             workers,
             models,
             routes,
+            rollouts: rollout::running(router).await?,
         })
     }
 
@@ -151,6 +156,9 @@ impl State {
         }
         if !self.routes.is_empty() {
             output.line(format_args!("{}\n", arms_table(&self.routes).trim_fmt()))?;
+        }
+        for running in &self.rollouts {
+            output.line(format_args!("{}\n", rollout::mention(running)))?;
         }
         let unrouted = self.models.iter().filter(|summary| summary.route.is_none());
         for summary in unrouted {
@@ -211,6 +219,18 @@ impl State {
         }
         for answer in &self.routes {
             let Some(route) = &answer.route else { continue };
+            if answer.aborted_locally {
+                add(
+                    format!(
+                        "{} was aborted on this router alone, which gives it all to its first arm",
+                        route.model
+                    ),
+                    format!(
+                        "once the registry is back, end its rollout everywhere: understudy rollout abort {}",
+                        route.model
+                    ),
+                );
+            }
             let is_there = self
                 .workers
                 .workers

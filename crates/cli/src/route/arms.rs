@@ -46,7 +46,7 @@ impl FromStr for ArmSpec {
 }
 
 /// `90`, `90%`, `0.5` and `12.3456` are percent; `2500ppm` are parts per million. Exact: no floating point.
-fn weight_ppm(text: &str) -> Result<u32, String> {
+pub(crate) fn weight_ppm(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no weight: write percent (90, 0.5) or parts per million (2500ppm)");
     let digits = |text: &str| !text.is_empty() && text.len() <= 7 && text.bytes().all(|b| b.is_ascii_digit());
     let ppm = if let Some(ppm) = text.strip_suffix("ppm") {

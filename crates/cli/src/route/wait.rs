@@ -169,7 +169,7 @@ mod tests {
             kind: Kind::Analyst.into(),
             epoch: 3,
             arms,
-            pinning: 0,
+            ..Route::default()
         }
     }
 

@@ -219,6 +219,7 @@ impl State {
             epoch,
             arms,
             pinning,
+            ..Route::default()
         });
         self.traffic.clear();
     }
