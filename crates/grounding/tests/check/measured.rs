@@ -98,6 +98,11 @@ fn measured_on_the_fourth_set() {
 }
 
 #[test]
+fn measured_on_the_fifth_set() {
+    hold_the_bar("fifth.txt");
+}
+
+#[test]
 fn measured_on_the_held_out_set() {
     hold_the_bar("held_out.txt");
 }
