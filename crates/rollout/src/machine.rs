@@ -17,6 +17,8 @@
 
 mod command;
 mod course;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::time::Duration;
@@ -203,21 +205,13 @@ pub struct Plan {
 }
 
 impl Observation {
-    /// All that is known with what the rollout settled before: what the gates judge. A slice in which only one of the
-    /// versions has traffic compares nothing and is left out.
+    /// All that is known, with what the rollout settled before: what the gates judge.
     #[must_use]
     pub fn evidence(&self, rollout: &Rollout) -> Evidence {
         let live = self.current(rollout).cloned().unwrap_or_default();
-        let comparable = |slice: &&Slice| 0 < slice.weight_ppm && slice.weight_ppm < PPM;
         Evidence {
-            settled: rollout
-                .settled
-                .iter()
-                .filter(comparable)
-                .filter(|slice| slice.epoch != live.epoch)
-                .cloned()
-                .collect(),
-            live: Some(live).filter(|live| comparable(&live)).unwrap_or_default(),
+            settled: rollout.settled_besides(&live).cloned().collect(),
+            live,
             shadow: rollout.settled_shadow.as_ref().unwrap_or(&self.shadow).clone(),
             labels: self.labels,
         }
@@ -315,12 +309,17 @@ impl Rollout {
         reports
     }
 
+    /// What was settled under other routes than the live counts': those replace what was settled of theirs.
+    fn settled_besides(&self, live: &Slice) -> impl Iterator<Item = &Slice> {
+        let epoch = live.epoch;
+        self.settled.iter().filter(move |slice| slice.epoch != epoch)
+    }
+
     /// What is known against a candidate that has, or had, all traffic.
     fn watch_report(&self, observation: &Observation) -> Option<Report> {
         let all = |slice: &&Slice| slice.weight_ppm == PPM;
         let live = observation.current(self).filter(all);
         let promoted = live.or_else(|| self.settled.iter().rev().find(all))?;
-        let _ = promoted; // gates::watch_report
-        None
+        gates::watch_report(&self.spec.gates, &self.settled, &promoted.candidate)
     }
 }

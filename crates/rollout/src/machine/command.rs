@@ -70,9 +70,7 @@ impl Rollout {
 
     fn resume(&self) -> Result<Next, Refused> {
         match &self.phase {
-            Phase::Paused { reason, from } => {
-                Ok(go(from.unpaused().clone(), format!("resumed after a pause ({reason})")))
-            }
+            Phase::Paused { from, .. } => Ok(go(from.unpaused().clone(), "resumed")),
             _ => Err(self.refuse("only a paused rollout can be resumed: there is nothing to do")),
         }
     }

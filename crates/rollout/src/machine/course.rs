@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use super::{
     Advance, Observation, Phase, Rollout, Stage, Transition,
-    words::{percent, span, unproved, workers, worse},
+    words::{amount, percent, span, unproved, workers, worse},
 };
 use crate::{
     gates::{self, Report, Verdict},
-    scorecard::Slice,
+    scorecard::LabelCard,
     spec::{Step, Strategy},
     split::PPM,
 };
 
 /// A candidate with at most this share may give it back at once: the stable version's workers carry the rest already.
 const SMALL_SHARE_PPM: u32 = 100_000;
+
+/// Greatest probability, per step, to call a right split wrong.
+const MISMATCH_ALPHA: f64 = 0.001;
 
 /// While the stable version is still cold, it takes back at least this much at a time: each time is a new route.
 const RETURN_PPM_MIN: u32 = 100_000;
@@ -100,7 +103,9 @@ impl Rollout {
                 Some(step) => self.step(observation, verdicts, (*index, *stage), step),
                 None => self.give_back(observation, &format!("step {} is not in the spec", index + 1)),
             },
-            Phase::Promoting if all_current(observation) => go(Phase::Watching, "every router gives it all traffic"),
+            Phase::Promoting if self.all_current(observation) => {
+                go(Phase::Watching, "every router gives it all traffic")
+            }
             Phase::Promoting => Next::Wait(routers(observation)),
             Phase::Watching if self.elapsed >= self.spec.watch => {
                 let watched = span(self.spec.watch);
@@ -112,7 +117,14 @@ impl Rollout {
             }
             Phase::Standby => Next::Wait(self.clock("the standby time", self.spec.standby)),
             Phase::RollingBack { reason, candidate_ppm } => self.go_back(observation, reason, *candidate_ppm),
-            Phase::Paused { reason, .. } => Next::Wait(format!("an operator to resume or abort it: paused, {reason}")),
+            Phase::Paused { reason, .. } => {
+                let mut what = format!("an operator to resume or abort it: paused, {reason}");
+                let reports = self.reports(observation);
+                if let Some(report) = reports.iter().find(|report| report.verdict == Verdict::Worse) {
+                    what = format!("{what}; abort it: {}", worse(report));
+                }
+                Next::Wait(what)
+            }
             Phase::Done | Phase::RolledBack { .. } | Phase::Superseded { .. } => {
                 Next::Wait("nothing: it is over".to_owned())
             }
@@ -161,12 +173,9 @@ impl Rollout {
         let (index, stage) = at;
         let weight = percent(step.weight_ppm);
         match stage {
-            Stage::Shifting if all_current(observation) => {
-                let (to, routers) = (Stage::Baking, observation.routers);
-                go(
-                    Phase::Step { index, stage: to },
-                    format!("all {routers} routers give it {weight}"),
-                )
+            Stage::Shifting if self.all_current(observation) => {
+                let stage = Stage::Baking;
+                go(Phase::Step { index, stage }, format!("every router gives it {weight}"))
             }
             Stage::Shifting => Next::Wait(routers(observation)),
             Stage::Baking if self.elapsed >= step.hold => {
@@ -218,9 +227,7 @@ impl Rollout {
 
     /// What a promotion still lacks.
     fn unproved(&self, observation: &Observation, verdicts: &[Report]) -> Option<String> {
-        let labels = observation.labels;
-        let known = labels.both_right + labels.only_stable_right + labels.only_candidate_right + labels.both_wrong;
-        let known = known + labels.stable_right + labels.stable_wrong + labels.candidate_right + labels.candidate_wrong;
+        let known = labelled(&observation.labels);
         let wanted = self.spec.gates.labels.map_or(0, |gate| gate.labels_min);
         if known < wanted {
             return Some(format!("labels: {known} of {wanted}"));
@@ -249,7 +256,12 @@ impl Rollout {
         let ready = observation.candidate_ready;
         (u64::from(ready) < wanted).then(|| {
             let (candidate, weight) = (&self.spec.candidate, percent(weight_ppm));
-            format!("workers to load {candidate}: ready on {ready} of the {wanted} that {weight} needs")
+            let for_weight = if weight_ppm > 0 {
+                format!(" for {weight}")
+            } else {
+                String::new()
+            };
+            format!("workers to load {candidate}: ready on {ready}, {wanted} wanted{for_weight}")
         })
     }
 
@@ -278,16 +290,40 @@ impl Rollout {
 
     /// Whether the routers' split is not the wanted one. A slice that was settled at a pause was seen by an operator.
     fn mismatch(&self, observation: &Observation) -> Option<String> {
-        let _ = observation;
-        None
+        let at_work = matches!(
+            self.phase,
+            Phase::Step {
+                stage: Stage::Baking | Stage::Judging,
+                ..
+            }
+        );
+        let live = observation.current(self).filter(|_| at_work)?;
+        if self.settled.iter().any(|slice| slice.epoch == live.epoch) {
+            return None;
+        }
+        let e = gates::sample_ratio_mismatch(std::slice::from_ref(live));
+        (e >= 1.0 / MISMATCH_ALPHA).then(|| {
+            let (stable, candidate) = (live.stable.requests, live.candidate.requests);
+            let weight = percent(live.weight_ppm);
+            format!(
+                "the split is not the wanted one: {candidate} of {} requests at {weight}, e = {}; see that {} stays ready \
+                 and every router serves the route, then resume or abort",
+                stable.saturating_add(candidate),
+                amount(e),
+                self.spec.candidate
+            )
+        })
     }
 
     fn go_back(&self, observation: &Observation, reason: &str, candidate_ppm: u32) -> Next {
         let stable = &self.spec.stable;
         if candidate_ppm == 0 {
-            if all_current(observation) {
+            if self.all_current(observation) {
                 let reason = reason.to_owned();
-                return go(Phase::RolledBack { reason: reason.clone() }, reason);
+                return go(
+                    Phase::RolledBack { reason },
+                    format!("every router gives {stable} all traffic"),
+                );
             }
             return Next::Wait(routers(observation));
         }
@@ -400,12 +436,20 @@ impl Rollout {
 
     /// The candidate's requests at a weight, also those before the route was set again.
     fn requests(&self, observation: &Observation, weight_ppm: u32) -> u64 {
-        let live = observation.current(self);
-        let epoch = live.map_or(0, |live| live.epoch);
-        let settled = self.settled.iter();
-        let settled = settled.filter(|slice| slice.weight_ppm == weight_ppm && slice.epoch != epoch);
-        let of = |slice: &Slice| slice.candidate.requests;
-        settled.map(of).sum::<u64>() + live.map_or(0, of)
+        let live = observation.current(self).cloned().unwrap_or_default();
+        let settled = self
+            .settled_besides(&live)
+            .filter(|slice| slice.weight_ppm == weight_ppm);
+        settled
+            .chain([&live])
+            .map(|slice| slice.candidate.requests)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Whether every router serves the route. An observation from before that route cannot know.
+    fn all_current(&self, observation: &Observation) -> bool {
+        let stale = (1..self.route_epoch).contains(&observation.live.epoch);
+        !stale && observation.routers > 0 && observation.routers_current >= observation.routers
     }
 
     fn clock(&self, what: &str, whole: Duration) -> String {
@@ -425,8 +469,20 @@ fn left_with_candidate(observation: &Observation, candidate_ppm: u32) -> u32 {
     u32::try_from(cold).map_or(candidate_ppm, |cold| cold.min(candidate_ppm))
 }
 
-fn all_current(observation: &Observation) -> bool {
-    observation.routers > 0 && observation.routers_current >= observation.routers
+fn labelled(labels: &LabelCard) -> u64 {
+    let pairs = [
+        labels.both_right,
+        labels.only_stable_right,
+        labels.only_candidate_right,
+        labels.both_wrong,
+    ];
+    let singles = [
+        labels.stable_right,
+        labels.stable_wrong,
+        labels.candidate_right,
+        labels.candidate_wrong,
+    ];
+    pairs.into_iter().chain(singles).fold(0, u64::saturating_add)
 }
 
 fn routers(observation: &Observation) -> String {

@@ -43,27 +43,27 @@ pub(super) fn place(phase: &Phase) -> String {
 
 /// A gate that says "worse", with its grounds.
 pub(super) fn worse(report: &Report) -> String {
-    format!(
-        "the {} gate: {}, e = {} >= {}",
-        report.gate,
-        report.detail,
-        amount(report.e_worse),
-        amount(report.e_worse_threshold)
-    )
+    let (gate, detail) = (&report.gate, &report.detail);
+    let (found, threshold) = (amount(report.e_worse), amount(report.e_worse_threshold));
+    format!("the {gate} gate: {detail}, {} = {found} >= {threshold}", evidence(gate))
 }
 
 /// A gate that does not say "good" yet.
 pub(super) fn unproved(report: &Report) -> String {
-    format!(
-        "{} ({}, e = {} of {})",
-        report.gate,
-        report.detail,
-        amount(report.e_good),
-        amount(report.e_good_threshold)
-    )
+    let (gate, detail) = (&report.gate, &report.detail);
+    let (found, threshold) = (amount(report.e_good), amount(report.e_good_threshold));
+    format!("{gate} ({detail}, {} = {found} of {threshold})", evidence(gate))
 }
 
-fn amount(value: f64) -> String {
+fn evidence(gate: &str) -> &'static str {
+    if gate.starts_with("latency") {
+        "proved ratio"
+    } else {
+        "e"
+    }
+}
+
+pub(super) fn amount(value: f64) -> String {
     let size = value.abs();
     if size >= 1e6 || (size > 0.0 && size < 0.001) {
         format!("{value:.1e}")
