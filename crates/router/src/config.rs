@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use understudy_protocol::name;
 use understudy_registry::RegistryOptions;
 
 /// Flags of `understudy-router`.
@@ -24,6 +25,12 @@ pub struct RouterOptions {
         value_name = "ADDRESS"
     )]
     pub metrics_listen: SocketAddr,
+    /// Name among the routers, under which this one counts and decides for rollouts [default: host name and a random suffix]
+    #[arg(long, env = "UNDERSTUDY_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Time after which another router decides on rollouts when the one that does gives no sign of life (whole seconds, at least 2s)
+    #[arg(long, env = "UNDERSTUDY_CONTROLLER_TTL", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub controller_ttl: Duration,
     /// Folder for the last known good state, from which a router serves while the registry is away
     #[arg(
         long,
@@ -53,6 +60,29 @@ pub struct RouterOptions {
     /// On shutdown, how long requests in flight may take to finish
     #[arg(long, env = "UNDERSTUDY_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub drain_timeout: Duration,
+}
+
+/// The shortest lease that etcd grants.
+const CONTROLLER_TTL_MIN: Duration = Duration::from_secs(2);
+
+impl RouterOptions {
+    /// The router's name; another one each time unless it was given.
+    ///
+    /// # Errors
+    /// If an option cannot work.
+    pub fn identity(&self) -> anyhow::Result<String> {
+        anyhow::ensure!(
+            self.controller_ttl >= CONTROLLER_TTL_MIN,
+            "--controller-ttl must be at least 2s"
+        );
+        let Some(given) = &self.name else {
+            return Ok(name::unique("router"));
+        };
+        if let Err(problem) = name::check(given) {
+            anyhow::bail!("--name {given:?} {problem}");
+        }
+        Ok(given.clone())
+    }
 }
 
 /// Who may call, and how much.

@@ -5,11 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::ServingStatus;
-use understudy_protocol::v1::{models_server::ModelsServer, routes_server::RoutesServer};
-use understudy_registry::Registry;
+use understudy_protocol::v1::{
+    feedback_server::FeedbackServer, models_server::ModelsServer, rollouts_server::RolloutsServer,
+    routes_server::RoutesServer,
+};
+use understudy_registry::{Candidacy, Registry};
 
 use crate::{
     admin::Admin,
@@ -17,12 +20,17 @@ use crate::{
     app::App,
     budget::Budget,
     config::RouterOptions,
+    controller::{self, Desk, Views, metrics::ControllerMetrics, publish},
     endpoint::PoolOptions,
     forward::Forwarder,
     listen::Listener,
     metrics::Metrics,
-    state::{State, writer::Writer},
+    state::{
+        State,
+        writer::{Writer, aborts},
+    },
     tls,
+    webhook::Webhooks,
 };
 
 /// Time between two refills of the retry budget.
@@ -34,7 +42,11 @@ pub struct Router {
     stop: CancellationToken,
     connections: TaskTracker,
     listener: JoinHandle<()>,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
+    candidacy: Candidacy,
+    /// Takes the scorecards back when it is told to.
+    publisher: JoinHandle<()>,
+    stop_publishing: CancellationToken,
     health: tonic_health::server::HealthReporter,
     drain_timeout: std::time::Duration,
 }
@@ -53,19 +65,41 @@ impl Router {
         })?;
         let address = socket.local_addr()?;
         let tls = tls::acceptor(&options.tls)?;
+        let name = options.identity()?;
         let registry = Registry::connect(&options.registry).await?;
         let metrics = Arc::new(Metrics::new(metrics_registry));
         let state = Arc::new(ArcSwap::from_pointee(State::default()));
         let (health, health_service) = tonic_health::server::health_reporter();
 
-        let admin = Admin::new(registry.clone(), Arc::clone(&state), artifact_store(&options)?);
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        let candidacy = registry.campaign(&name, options.controller_ttl);
+        let desk = Arc::new(Desk {
+            views: Views::follow(&registry),
+            state: Arc::clone(&state),
+            leadership: candidacy.leadership(),
+            metrics: ControllerMetrics::new(metrics_registry),
+            webhooks: Webhooks::default(),
+            observers: std::sync::Mutex::default(),
+            name,
+            registry,
+        });
+        let (aborter, aborts) = aborts();
+        let admin = Admin {
+            desk: Arc::clone(&desk),
+            artifact_store: artifact_store(&options)?.into(),
+            aborts: aborter,
+            stop: stop.clone(),
+        };
         let local = understudy_protocol::reflection()?
             .add_service(health_service)
             .add_service(ModelsServer::new(admin.clone()))
-            .add_service(RoutesServer::new(admin))
+            .add_service(RoutesServer::new(admin.clone()))
+            .add_service(RolloutsServer::new(admin.clone()))
+            .add_service(FeedbackServer::new(admin))
             .prepare()
             .into_axum_router();
         let forward = options.forward;
+        let served = Arc::new(Notify::new());
         let writer = Writer {
             state: Arc::clone(&state),
             metrics: Arc::clone(&metrics),
@@ -77,6 +111,8 @@ impl Router {
                 connect_timeout: forward.connect_timeout,
             },
             keep: forward.vanished_worker_keep,
+            aborts,
+            served: Arc::clone(&served),
         };
         let app = Arc::new(App {
             state,
@@ -90,7 +126,6 @@ impl Router {
             metrics,
         });
 
-        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         let listener = Listener {
             socket,
             tls,
@@ -104,11 +139,22 @@ impl Router {
                 app.forwarder.budget.second();
             }
         };
-        tracing::info!(%address, "router listens");
+        tracing::info!(%address, name = desk.name, "router listens");
+        let stop_publishing = CancellationToken::new();
+        let scorecards = desk.registry.scorecards(options.controller_ttl);
+        let publisher = publish::run(Arc::clone(&desk), scorecards, served, stop_publishing.clone());
+        let writer = writer.run(desk.views.routes.clone(), desk.views.workers.clone());
         Ok(Self {
             address,
             listener: tokio::spawn(listener.run(stop.clone(), connections.clone())),
-            background: [tokio::spawn(writer.run(registry)), tokio::spawn(refill)],
+            background: [
+                tokio::spawn(writer),
+                tokio::spawn(refill),
+                tokio::spawn(controller::run(desk)),
+            ],
+            candidacy,
+            publisher: tokio::spawn(publisher),
+            stop_publishing,
             stop,
             connections,
             health,
@@ -127,6 +173,8 @@ impl Router {
         self.health.set_service_status("", ServingStatus::NotServing).await;
         self.stop.cancel();
         self.connections.close();
+        // Another router decides from now on.
+        self.candidacy.withdraw().await;
         let finished = tokio::time::timeout(self.drain_timeout, self.connections.wait())
             .await
             .is_ok();
@@ -135,6 +183,10 @@ impl Router {
                 connections = self.connections.len(),
                 "requests in flight did not finish in time"
             );
+        }
+        self.stop_publishing.cancel();
+        if let Err(error) = self.publisher.await {
+            tracing::warn!(%error, "the scorecards were not taken back");
         }
         self.listener.abort();
         self.background.iter().for_each(JoinHandle::abort);

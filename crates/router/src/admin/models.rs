@@ -33,7 +33,8 @@ impl Models for Admin {
             .ok_or_else(|| bad_request("manifest", "is missing"))?;
         validate::manifest(&manifest)?;
         manifest.created_at.get_or_insert_with(|| SystemTime::now().into());
-        self.registry
+        self.desk
+            .registry
             .create_manifest(&manifest)
             .await
             .map_err(|e| registry_status(&e))?;
@@ -43,11 +44,17 @@ impl Models for Admin {
 
     async fn list_models(&self, _: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
         let manifests = self
+            .desk
             .registry
             .list::<Manifest>()
             .await
             .map_err(|e| registry_status(&e))?;
-        let routes = self.registry.list::<Route>().await.map_err(|e| registry_status(&e))?;
+        let routes = self
+            .desk
+            .registry
+            .list::<Route>()
+            .await
+            .map_err(|e| registry_status(&e))?;
         let mut models: BTreeMap<String, ModelSummary> = BTreeMap::new();
         for stored in manifests.records.into_values() {
             models
@@ -74,6 +81,7 @@ impl Models for Admin {
     async fn get_version(&self, request: Request<GetVersionRequest>) -> Result<Response<GetVersionResponse>, Status> {
         let GetVersionRequest { model, version } = request.into_inner();
         let manifest = self
+            .desk
             .registry
             .manifest(&model, &version)
             .await
@@ -82,7 +90,7 @@ impl Models for Admin {
             let message = format!("no version \"{version}\" of \"{model}\" is published; see `understudy models list`");
             reason(Code::NotFound, message, "UNKNOWN_VERSION")
         })?;
-        let state = self.state.load();
+        let state = self.desk.state.load();
         let mut workers = Vec::new();
         for worker in state.workers.values() {
             let of_version = |r: &&understudy_protocol::v1::Residency| r.model == model && r.version == version;

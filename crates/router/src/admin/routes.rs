@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tonic::{Code, Request, Response, Status};
 use understudy_protocol::{
@@ -10,10 +10,9 @@ use understudy_protocol::{
 };
 use understudy_registry::Error;
 
-use super::{Admin, registry_status, validate};
+use crate::state::Model;
 
-/// Times that a change without an expected epoch is repeated when somebody else was faster.
-const CONFLICTS_MAX: usize = 5;
+use super::{Admin, CONFLICTS_MAX, busy, registry_status, rollouts::is_running, validate};
 
 #[tonic::async_trait]
 impl Routes for Admin {
@@ -21,14 +20,13 @@ impl Routes for Admin {
         let SetRouteRequest { route, expected_epoch } = request.into_inner();
         let mut route = route.ok_or_else(|| bad_request("route", "is missing"))?;
         self.check_route(&mut route).await?;
-        let served = self
-            .state
-            .load()
-            .models
-            .get(&route.model)
-            .map_or(0, |model| model.route.epoch);
+        // Those are a rollout's, and this route is none's.
+        (route.rollout, route.shadow) = (0, None);
+        let served = self.desk.served_epoch(&route.model);
         for _ in 0..CONFLICTS_MAX {
+            self.check_no_rollout(&route.model).await?;
             let current = self
+                .desk
                 .registry
                 .route(&route.model)
                 .await
@@ -43,7 +41,7 @@ impl Routes for Admin {
             }
             // Above the served one too: after the registry was restored from a backup, routers would ignore less.
             route.epoch = epoch.max(served).saturating_add(1);
-            match self.registry.put_route(&route, revision).await {
+            match self.desk.registry.put_route(&route, revision).await {
                 Ok(_) => {
                     tracing::info!(model = route.model, epoch = route.epoch, "route set");
                     return Ok(Response::new(SetRouteResponse { route: Some(route) }));
@@ -52,18 +50,15 @@ impl Routes for Admin {
                 Err(error) => return Err(registry_status(&error)),
             }
         }
-        let message = format!(
-            "the route of \"{}\" is being changed by others all the time; try again",
-            route.model
-        );
-        Err(reason(Code::Aborted, message, "CONFLICT"))
+        Err(busy("route", &route.model))
     }
 
     async fn get_route(&self, request: Request<GetRouteRequest>) -> Result<Response<GetRouteResponse>, Status> {
         let name = request.into_inner().model;
-        let state = self.state.load_full();
+        let state = self.desk.state.load_full();
         let served = state.models.get(&name);
-        let route = match self.registry.route(&name).await {
+        let aborted_locally = state.aborted.contains(&name);
+        let route = match self.desk.registry.route(&name).await {
             Ok(stored) => stored.map(|stored| stored.value),
             // Away: what this router serves is the best answer there is.
             Err(Error::Unavailable { .. }) if served.is_some() => served.map(|model| model.route.clone()),
@@ -74,7 +69,17 @@ impl Routes for Admin {
             let message = format!("no route for \"{name}\"; models with a route: {}", models.join(", "));
             reason(Code::NotFound, message, "UNKNOWN_MODEL")
         })?;
-        let traffic = match served.filter(|model| model.route.arms == route.arms) {
+        let serves_it = |model: &&Arc<Model>| {
+            let names = |route: &Route| -> Vec<_> {
+                route
+                    .arms
+                    .iter()
+                    .map(|arm| (arm.name.clone(), arm.version.clone()))
+                    .collect()
+            };
+            model.route.arms == route.arms || (aborted_locally && names(&model.route) == names(&route))
+        };
+        let traffic = match served.filter(serves_it) {
             None => Vec::new(), // this router does not serve it yet
             Some(model) => {
                 let requests = model.splitter.counts(model.splitter.drawn());
@@ -91,11 +96,12 @@ impl Routes for Admin {
         Ok(Response::new(GetRouteResponse {
             route: Some(route),
             traffic,
+            aborted_locally,
         }))
     }
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Result<Response<ListWorkersResponse>, Status> {
-        let (state, now) = (self.state.load(), Instant::now());
+        let (state, now) = (self.desk.state.load(), Instant::now());
         let workers = state.workers.values().map(|worker| WorkerStatus {
             worker: Some(worker.record.clone()),
             in_flight: worker.endpoint.in_flight(),
@@ -109,6 +115,23 @@ impl Routes for Admin {
 }
 
 impl Admin {
+    /// A running rollout would take a route that is set by hand for somebody else's mistake, and pause.
+    async fn check_no_rollout(&self, model: &str) -> Result<(), Status> {
+        let rollout = self.desk.registry.rollout(model).await;
+        let Some(stored) = rollout.map_err(|e| registry_status(&e))? else {
+            return Ok(());
+        };
+        if !is_running(&stored.value) {
+            return Ok(());
+        }
+        let message = format!(
+            "rollout {} of \"{model}\" sets its route; end it first, by `understudy rollout abort {model}` or `understudy rollout \
+             promote {model}`",
+            stored.value.number
+        );
+        Err(reason(Code::FailedPrecondition, message, "ROLLOUT_RUNNING"))
+    }
+
     /// Every arm must name a published version of the route's kind. A route without a kind takes that of its versions.
     async fn check_route(&self, route: &mut Route) -> Result<(), Status> {
         if route.kind == i32::from(Kind::Unspecified) {
@@ -121,6 +144,7 @@ impl Admin {
         for (index, arm) in route.arms.iter().enumerate() {
             let field = format!("route.arms[{index}].version");
             let manifest = self
+                .desk
                 .registry
                 .manifest(&route.model, &arm.version)
                 .await

@@ -8,6 +8,8 @@
 //!   the registry knows no other worker of its kind.
 //!
 //! A worker that leaves by itself announces first that it drains, so it goes at once.
+//!
+//! An operator can overrule a model's route on this router ([`Known::abort`]): the registry need not be there for it.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +18,9 @@ use std::{
 
 use understudy_protocol::v1::{ResidencyState, Route, Worker};
 
+/// All traffic.
+const WEIGHT_SUM: u32 = 1_000_000;
+
 /// Routes and workers that hold now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
@@ -23,6 +28,8 @@ pub struct Known {
     pub routes: BTreeMap<String, Route>,
     /// By name.
     pub workers: BTreeMap<String, KnownWorker>,
+    /// Models whose first arm gets all traffic, whatever the route says, with the highest epoch that this holds for.
+    pub aborted: BTreeMap<String, u64>,
 }
 
 /// A worker.
@@ -51,6 +58,43 @@ impl Known {
             }
         }
         stale
+    }
+
+    /// From now on the model's first arm gets all traffic, until the registry has a newer route. Returns the route that
+    /// is overruled, if there is one of that model.
+    pub fn abort(&mut self, model: &str) -> Option<Route> {
+        let route = self.routes.get(model)?.clone();
+        self.aborted.insert(model.to_owned(), route.epoch);
+        Some(route)
+    }
+
+    /// Forgets aborts whose route is gone or older than the one that holds now. Returns their models.
+    pub fn expire_aborts(&mut self) -> Vec<String> {
+        let (routes, mut expired) = (&self.routes, Vec::new());
+        self.aborted.retain(|model, epoch| {
+            let holds = routes.get(model).is_some_and(|route| route.epoch <= *epoch);
+            if !holds {
+                expired.push(model.clone());
+            }
+            holds
+        });
+        expired
+    }
+
+    /// What is served: [`Known::routes`] with what was aborted. An overruled route belongs to no rollout, because what it
+    /// counts is no evidence for one.
+    #[must_use]
+    pub fn served(&self) -> Self {
+        let mut served = self.clone();
+        for route in self.aborted.keys().filter_map(|model| self.routes.get(model)) {
+            let mut route = route.clone();
+            for (index, arm) in route.arms.iter_mut().enumerate() {
+                arm.weight_ppm = if index == 0 { WEIGHT_SUM } else { 0 };
+            }
+            (route.rollout, route.shadow) = (0, None);
+            served.routes.insert(route.model.clone(), route);
+        }
+        served
     }
 
     /// Takes over the registry's workers.
@@ -98,7 +142,7 @@ fn has_ready(worker: &Worker) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use understudy_protocol::v1::Residency;
+    use understudy_protocol::v1::{Arm, Residency, Shadow};
 
     use super::*;
 
@@ -185,5 +229,40 @@ mod tests {
         assert!(later.workers.is_empty());
         known.merge_workers(&all, now);
         assert!(known.workers.values().all(|worker| worker.vanished.is_none()));
+    }
+
+    #[test]
+    fn an_abort_holds_until_a_newer_route() {
+        let arm = |name: &str, weight_ppm| Arm {
+            name: name.into(),
+            version: name.into(),
+            weight_ppm,
+        };
+        let canary = |epoch| Route {
+            arms: vec![arm("stable", 900_000), arm("candidate", 100_000)],
+            rollout: 7,
+            shadow: Some(Shadow::default()),
+            ..route(epoch)
+        };
+        let mut known = Known::default();
+        assert_eq!(known.abort("m"), None);
+        known.merge_routes(&[("m".to_owned(), canary(4))].into());
+        assert_eq!(known.served(), known);
+        assert_eq!(known.abort("m"), Some(canary(4)));
+        let expected = Route {
+            arms: vec![arm("stable", 1_000_000), arm("candidate", 0)],
+            rollout: 0,
+            shadow: None,
+            ..canary(4)
+        };
+        assert_eq!(known.served().routes["m"], expected);
+        // The same route again, and an older one, change nothing; a newer one does.
+        for epoch in [4, 3] {
+            known.merge_routes(&[("m".to_owned(), canary(epoch))].into());
+            assert!(known.expire_aborts().is_empty());
+        }
+        known.merge_routes(&[("m".to_owned(), canary(5))].into());
+        assert_eq!(known.expire_aborts(), ["m"]);
+        assert_eq!(known.served().routes["m"], canary(5));
     }
 }

@@ -103,7 +103,13 @@ pub fn encode(known: &Known) -> Result<Vec<u8>, String> {
         .values()
         .map(|w| record(json::to_string(&w.record)))
         .collect::<Result<_, _>>()?;
-    let body = serde_json::json!({ "format": FORMAT, "routes": routes, "workers": workers }).to_string();
+    let body = serde_json::json!({
+        "format": FORMAT,
+        "routes": routes,
+        "workers": workers,
+        "aborted": known.aborted,
+    })
+    .to_string();
     Ok(format!("{}\n{body}\n", digest(body.as_bytes())).into_bytes())
 }
 
@@ -118,7 +124,16 @@ fn decode(text: &[u8]) -> Result<Known, String> {
         return Err(format!("format {} instead of {FORMAT}", body["format"]));
     }
     let workers = records::<v1::Worker>(&body["workers"])?.into_iter();
+    let mut aborted = BTreeMap::new();
+    // Absent in files of software that knew no aborts.
+    for (model, epoch) in body["aborted"].as_object().into_iter().flatten() {
+        aborted.insert(
+            model.clone(),
+            epoch.as_u64().ok_or("an aborted route without its epoch")?,
+        );
+    }
     Ok(Known {
+        aborted,
         routes: records(&body["routes"])?,
         workers: workers
             .map(|(name, record)| (name, KnownWorker { record, vanished: None }))
@@ -155,7 +170,7 @@ mod tests {
             kind: 1,
             epoch: 4,
             arms: vec![arm],
-            pinning: 0,
+            ..v1::Route::default()
         };
         let record = v1::Worker {
             worker: "w".into(),
@@ -166,6 +181,7 @@ mod tests {
         Known {
             routes: [("m".to_owned(), route)].into(),
             workers: [("w".to_owned(), KnownWorker { record, vanished: None })].into(),
+            aborted: [("m".to_owned(), 4)].into(),
         }
     }
 

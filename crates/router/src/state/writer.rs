@@ -7,10 +7,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::time::MissedTickBehavior;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use understudy_protocol::v1;
-use understudy_registry::{Follow, Registry};
+use understudy_registry::Follow;
 
 use super::{
     State,
@@ -22,6 +25,26 @@ use crate::{endpoint::PoolOptions, metrics::Metrics, target::FORWARDED};
 
 /// Vanished workers are looked at this often.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Aborts that may wait.
+const ABORTS_MAX: usize = 16;
+
+/// An operator's order that the model's first arm gets all traffic on this router.
+#[derive(Debug)]
+pub struct Abort {
+    /// The model.
+    pub model: String,
+    /// Who says so.
+    pub by: String,
+    /// Told once it is served and on disk: the route that is overruled, or `None` if the model has none.
+    pub done: oneshot::Sender<Option<v1::Route>>,
+}
+
+/// Orders to the writer.
+#[must_use]
+pub fn aborts() -> (mpsc::Sender<Abort>, mpsc::Receiver<Abort>) {
+    mpsc::channel(ABORTS_MAX)
+}
 
 /// What the writer works with.
 pub struct Writer {
@@ -37,12 +60,15 @@ pub struct Writer {
     pub pool: PoolOptions,
     /// How long vanished workers are kept.
     pub keep: Duration,
+    /// Operators' orders.
+    pub aborts: mpsc::Receiver<Abort>,
+    /// Told of each new snapshot.
+    pub served: Arc<Notify>,
 }
 
 impl Writer {
-    /// Publishes the state on disk, then for ever what the registry says.
-    pub async fn run(self, registry: Registry) {
-        let (mut routes, mut workers): (Follow<v1::Route>, Follow<v1::Worker>) = (registry.follow(), registry.follow());
+    /// Publishes the state on disk, then for ever what the registry, and operators, say.
+    pub async fn run(mut self, mut routes: Follow<v1::Route>, mut workers: Follow<v1::Worker>) {
         let mut known = self.load().await;
         let mut saved = lkg::encode(&known).unwrap_or_default();
         let mut connected_at = Instant::now();
@@ -50,6 +76,7 @@ impl Writer {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stale: Vec<String> = Vec::new();
         let mut published: Option<(Known, bool)> = None;
+        let mut aborted: Option<(Abort, Option<v1::Route>)> = None;
         loop {
             let (routes_view, workers_view) = (routes.view(), workers.view());
             let (now, connected) = (Instant::now(), routes_view.connected && workers_view.connected);
@@ -63,6 +90,9 @@ impl Writer {
                     self.metrics.stale_routes.inc();
                 }
                 stale = now_stale;
+            }
+            for model in known.expire_aborts() {
+                tracing::warn!(model, "the registry has a newer route: the local abort is over");
             }
             if workers_view.synced {
                 known.merge_workers(&workers_view.records, now);
@@ -87,17 +117,30 @@ impl Writer {
                 published = Some((known.clone(), connected));
                 self.save(&known, &mut saved).await;
             }
+            if let Some((abort, route)) = aborted.take() {
+                // Whoever asked may be gone.
+                _ = abort.done.send(route);
+            }
             tokio::select! {
                 () = routes.changed() => {}
                 () = workers.changed() => {}
+                Some(abort) = self.aborts.recv() => {
+                    let route = known.abort(&abort.model);
+                    if let Some(route) = &route {
+                        let (model, by, epoch) = (&abort.model, &abort.by, route.epoch);
+                        tracing::warn!(model, by, epoch, "local abort: the first arm gets all traffic on this router");
+                    }
+                    aborted = Some((abort, route));
+                }
                 _ = tick.tick() => {}
             }
         }
     }
 
     async fn publish(&self, known: &Known, previous: &State, connected: bool) {
+        let served = known.served();
         let input = Input {
-            known,
+            known: &served,
             previous,
             connected,
             seed: rand::random(),
@@ -134,6 +177,7 @@ impl Writer {
             }
         }
         self.state.store(Arc::clone(&state));
+        self.served.notify_one();
         for service in FORWARDED {
             let mut models = state.models.values().filter(|model| model.kind == service.kind);
             let serving = models.any(|model| {
