@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It is level triggered: [`Rollout::advance`] looks at what is, not at what happened, so that a lost, repeated or late
-//! call does no harm, and a new leader goes on where the record says. Decisions are in `course`, an operator's in
-//! `command`, words in `words`.
+//! call does no harm, and a new leader goes on where the record says. Decisions are in `course` and `back`, an
+//! operator's in `command`, words in `words`.
 //!
 //! Invariants, each held by a property test: a plan's weights sum to 1,000,000; no step is skipped; `Done`, `RolledBack`
 //! and `Superseded` are never left; once traffic goes back, the candidate's weight never rises; evidence of another epoch
@@ -15,6 +15,7 @@
 //!
 //! Deliberately absent: clocks, epochs of its own (who writes the route counts them), and retries (the next call is one).
 
+mod back;
 mod command;
 mod course;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a rollout shall do: [`Spec`], complete and valid once made.
 
 mod check;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

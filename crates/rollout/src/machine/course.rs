@@ -13,14 +13,8 @@ use crate::{
     split::PPM,
 };
 
-/// A candidate with at most this share may give it back at once: the stable version's workers carry the rest already.
-const SMALL_SHARE_PPM: u32 = 100_000;
-
 /// Greatest probability, per step, to call a right split wrong.
 const MISMATCH_ALPHA: f64 = 0.001;
-
-/// While the stable version is still cold, it takes back at least this much at a time: each time is a new route.
-const RETURN_PPM_MIN: u32 = 100_000;
 
 /// What a moment's look says.
 pub(super) enum Next {
@@ -97,7 +91,7 @@ impl Rollout {
                 let reason = format!("workers load {} beside {}", self.spec.candidate, self.spec.stable);
                 go(Phase::Loading, reason)
             }
-            Phase::Loading => self.load(observation),
+            Phase::Loading => self.load(observation, verdicts),
             Phase::Shadow => self.compare(observation, verdicts),
             Phase::Step { index, stage } => match self.spec.steps.get(*index) {
                 Some(step) => self.step(observation, verdicts, (*index, *stage), step),
@@ -131,14 +125,14 @@ impl Rollout {
         }
     }
 
-    fn load(&self, observation: &Observation) -> Next {
+    fn load(&self, observation: &Observation, verdicts: &[Report]) -> Next {
         let candidate = &self.spec.candidate;
         if let (Some(why), 0) = (&observation.candidate_failed, observation.candidate_ready) {
             let reason = format!("{candidate} cannot be loaded: {why}");
             return go(Phase::RolledBack { reason: reason.clone() }, reason);
         }
         if self.spec.shadow.is_none() {
-            return self.towards(0, observation, &[], "loaded");
+            return self.towards(0, observation, verdicts, "loaded");
         }
         let all = self.spec.strategy == Strategy::BlueGreen;
         match self.cold(observation, if all { PPM } else { 0 }) {
@@ -268,7 +262,9 @@ impl Rollout {
     /// What the gates that decide in this phase say.
     fn verdicts(&self, observation: &Observation) -> Vec<Report> {
         match self.phase {
-            Phase::Shadow | Phase::Step { .. } => gates::judge(&self.spec.gates, &observation.evidence(self)),
+            Phase::Loading | Phase::Shadow | Phase::Step { .. } => {
+                gates::judge(&self.spec.gates, &observation.evidence(self))
+            }
             // Not the ones before: an operator may have promoted in spite of them.
             Phase::Promoting | Phase::Watching => self.watch_report(observation).into_iter().collect(),
             _ => Vec::new(),
@@ -313,60 +309,6 @@ impl Rollout {
                 self.spec.candidate
             )
         })
-    }
-
-    fn go_back(&self, observation: &Observation, reason: &str, candidate_ppm: u32) -> Next {
-        let stable = &self.spec.stable;
-        if candidate_ppm == 0 {
-            if self.all_current(observation) {
-                let reason = reason.to_owned();
-                return go(
-                    Phase::RolledBack { reason },
-                    format!("every router gives {stable} all traffic"),
-                );
-            }
-            return Next::Wait(routers(observation));
-        }
-        let overdue = self.stalled >= self.spec.progress_deadline && observation.stable_ready > 0;
-        let left = if overdue {
-            0
-        } else {
-            left_with_candidate(observation, candidate_ppm)
-        };
-        let ready = format!(
-            "{stable} is ready on {} against {} of {}",
-            workers(observation.stable_ready),
-            observation.candidate_ready,
-            self.spec.candidate
-        );
-        if left == 0 || candidate_ppm - left >= RETURN_PPM_MIN {
-            let reason = reason.to_owned();
-            let to = Phase::RollingBack {
-                reason,
-                candidate_ppm: left,
-            };
-            return go(to, format!("{ready}: it takes {}", percent(PPM - left)));
-        }
-        Next::Wait(format!(
-            "workers to load {stable}: {ready}, and it has {}; abort once more to give it everything now",
-            percent(PPM - candidate_ppm)
-        ))
-    }
-
-    /// Begins to go back.
-    pub(super) fn give_back(&self, observation: &Observation, why: &str) -> Next {
-        let left = left_with_candidate(observation, self.candidate_weight_ppm());
-        let mut reason = why.to_owned();
-        if left > 0 {
-            let (stable, takes) = (&self.spec.stable, percent(PPM - left));
-            let ready = workers(observation.stable_ready);
-            reason = format!("{why}; {stable} is ready on {ready} only and takes {takes} for now");
-        }
-        let to = Phase::RollingBack {
-            reason: why.to_owned(),
-            candidate_ppm: left,
-        };
-        go(to, reason)
     }
 
     pub(super) fn pause(&self, why: &str) -> Next {
@@ -447,7 +389,7 @@ impl Rollout {
     }
 
     /// Whether every router serves the route. An observation from before that route cannot know.
-    fn all_current(&self, observation: &Observation) -> bool {
+    pub(super) fn all_current(&self, observation: &Observation) -> bool {
         let stale = (1..self.route_epoch).contains(&observation.live.epoch);
         !stale && observation.routers > 0 && observation.routers_current >= observation.routers
     }
@@ -455,18 +397,6 @@ impl Rollout {
     fn clock(&self, what: &str, whole: Duration) -> String {
         format!("{what}: {} of {}", span(self.elapsed), span(whole))
     }
-}
-
-/// The share that stays with the candidate while it goes back: none, unless the stable version is ready on fewer workers
-/// than the candidate that has much of the traffic. Then the stable version gets what those workers can carry.
-fn left_with_candidate(observation: &Observation, candidate_ppm: u32) -> u32 {
-    let (stable, candidate) = (observation.stable_ready, observation.candidate_ready);
-    let warm = stable >= candidate || (stable > 0 && candidate_ppm <= SMALL_SHARE_PPM);
-    if candidate == 0 || warm {
-        return 0;
-    }
-    let cold = u64::from(PPM) * u64::from(candidate - stable) / u64::from(candidate);
-    u32::try_from(cold).map_or(candidate_ppm, |cold| cold.min(candidate_ppm))
 }
 
 fn labelled(labels: &LabelCard) -> u64 {
@@ -485,7 +415,7 @@ fn labelled(labels: &LabelCard) -> u64 {
     pairs.into_iter().chain(singles).fold(0, u64::saturating_add)
 }
 
-fn routers(observation: &Observation) -> String {
+pub(super) fn routers(observation: &Observation) -> String {
     let (current, all) = (observation.routers_current, observation.routers);
     format!("routers: {current} of {all} serve the wanted route")
 }
