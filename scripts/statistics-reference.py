@@ -19,7 +19,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 WORSE = [(1.5, 0.1), (2.0, 0.3), (3.0, 0.2), (5.0, 0.2), (10.0, 0.2)]
 BETTER = [(0.5, 0.25), (0.75, 0.25), (1.0, 0.25), (1.1, 0.25)]
-HORIZON = 19.5
+HORIZON = 19.3
 
 
 def share(ratio, weight):

@@ -7,14 +7,14 @@
 //!
 //! | gate | part of alpha | within it |
 //! | --- | --- | --- |
-//! | errors | 90% | [`stats::ratio`]: 15% likelihood ratios, 85% bets with a horizon |
-//! | errors in shadow | 1% | |
-//! | latency | 3% | equal by quantile; 1/(k(k+1)) for the k-th slice; half for each arm |
-//! | agreement | 2% | half for all pairs, half equal by class |
-//! | confidence | 1% | half in shadow, half with clients |
-//! | text | 1% | length in shadow, length with clients, grounding: a third each |
-//! | labels | 1% | |
-//! | after the promotion | 1% | |
+//! | errors | 94% | [`crate::stats::ratio`]: 10% likelihood ratios, 90% bets with a horizon |
+//! | errors in shadow | 0.5% | |
+//! | latency | 2.5% | equal by quantile; 1/(k(k+1)) for the k-th slice; half for each arm |
+//! | agreement | 1% | half for all pairs, half equal by class |
+//! | confidence | 0.5% | half in shadow, half with clients |
+//! | text | 0.5% | length in shadow, length with clients, grounding: a third each |
+//! | labels | 0.5% | |
+//! | after the promotion | 0.5% | |
 //!
 //! Errors get nearly all because their test alone is asked about a candidate exactly at the border of its null hypothesis (a candidate that is
 //! just as good); the other gates' borders lie a margin away, and the price of a small part is little: the

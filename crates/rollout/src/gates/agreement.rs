@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const ALPHA_PART: f64 = 0.02;
+const ALPHA_PART: f64 = 0.01;
 
 /// Rarer classes hold no promotion up.
 const CLASS_PAIRS_MIN: u64 = 20;

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const ALPHA_PART: f64 = 0.01;
+const ALPHA_PART: f64 = 0.005;
 
 /// A candidate that is wrong more often by this factor is worse ...
 const RATIO_MAX: f64 = 1.5;

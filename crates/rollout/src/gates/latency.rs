@@ -21,7 +21,7 @@ use crate::{
     stats::quantile::ranks,
 };
 
-const ALPHA_PART: f64 = 0.03;
+const ALPHA_PART: f64 = 0.025;
 
 pub(super) fn reports(gates: &Gates, slices: &[&Slice]) -> Vec<Report> {
     let Some(gate) = &gates.latency else {

@@ -10,8 +10,8 @@ use crate::{
     stats::mean::Difference,
 };
 
-const CONFIDENCE_ALPHA_PART: f64 = 0.01;
-const TEXT_ALPHA_PART: f64 = 0.01;
+const CONFIDENCE_ALPHA_PART: f64 = 0.005;
+const TEXT_ALPHA_PART: f64 = 0.005;
 
 /// Standard deviations below this part of the margin are not believed.
 const DEVIATION_MIN: f64 = 0.1;

@@ -34,8 +34,8 @@
 
 use super::special::{binomial_tail, count_ln, ln_sum_exp};
 
-/// Information of a horizon: at a weight of 5% about 411 events of both arms.
-pub const HORIZON: f64 = 19.5;
+/// Information of a horizon: at a weight of 5% about 407 events of both arms.
+pub const HORIZON: f64 = 19.3;
 
 /// Ratios that are bet on against "no worse", with their prior weights.
 pub const WORSE: [(f64, f64); 5] = [(1.5, 0.1), (2.0, 0.3), (3.0, 0.2), (5.0, 0.2), (10.0, 0.2)];
