@@ -47,8 +47,8 @@ impl Draws {
 
 const BASE: f64 = 0.01;
 
-/// Canary requests until the errors gate says "worse", looked at each 25 of them.
-fn worse_after(draws: &mut Draws, ratio: f64, most: u64, base: impl Fn(u64) -> f64) -> Option<u64> {
+/// Canary requests until the errors gate says `wanted` and nothing else before, looked at each 25 of them.
+fn after(wanted: Verdict, draws: &mut Draws, (ratio, most): (f64, u64), base: impl Fn(u64) -> f64) -> Option<u64> {
     const LOOK: u64 = 25;
     let mut live = Slice {
         epoch: 1,
@@ -65,8 +65,11 @@ fn worse_after(draws: &mut Draws, ratio: f64, most: u64, base: impl Fn(u64) -> f
             live: live.clone(),
             ..Evidence::default()
         };
-        if errors(&evidence) == Verdict::Worse {
-            return Some(live.candidate.requests);
+        // A promotion asks for "good" once; a rollback comes at any time, also after it.
+        match errors(&evidence) {
+            verdict if verdict == wanted => return Some(live.candidate.requests),
+            Verdict::Worse => return None,
+            Verdict::Good | Verdict::Undecided => {}
         }
     }
     None
@@ -87,9 +90,13 @@ struct Outcome {
 }
 
 fn rolled_back(runs: u32, ratio: f64, most: u64, base: impl Fn(u64) -> f64 + Copy) -> Outcome {
-    let mut draws = Draws::of(11);
+    outcome(Verdict::Worse, runs, (ratio, most), base)
+}
+
+fn outcome(wanted: Verdict, runs: u32, (ratio, most): (f64, u64), base: impl Fn(u64) -> f64 + Copy) -> Outcome {
+    let mut draws = Draws::of(1);
     let mut when: Vec<u64> = (0..runs)
-        .filter_map(|_| worse_after(&mut draws, ratio, most, base))
+        .filter_map(|_| after(wanted, &mut draws, (ratio, most), base))
         .collect();
     when.sort_unstable();
     #[expect(clippy::cast_precision_loss)]
@@ -107,7 +114,7 @@ fn rolled_back(runs: u32, ratio: f64, most: u64, base: impl Fn(u64) -> f64 + Cop
 
 #[test]
 fn twice_the_errors_are_rolled_back_within_2000_canary_requests() {
-    let outcome = rolled_back(10_000, 2.0, 2_000, |_| BASE);
+    let outcome = rolled_back(6_000, 2.0, 2_000, |_| BASE);
     assert!(outcome.share >= 0.95, "{}", outcome.share);
     assert!(outcome.median <= 1_200, "{}", outcome.median);
 }
@@ -123,6 +130,18 @@ fn no_worse_is_rolled_back_no_more_often_than_alpha() {
     // 200,000 requests of both arms.
     let outcome = rolled_back(3_000, 1.0, 10_000, |_| BASE);
     assert!(outcome.share <= 0.05, "{}", outcome.share);
+}
+
+#[test]
+fn one_and_a_half_times_the_errors_are_found_good_no_more_often_than_beta() {
+    let outcome = outcome(Verdict::Good, 2_000, (1.5, 10_000), |_| BASE);
+    assert!(outcome.share <= 0.05, "{}", outcome.share);
+}
+
+#[test]
+fn no_worse_is_found_good() {
+    let outcome = outcome(Verdict::Good, 1_000, (1.0, 10_000), |_| BASE);
+    assert!(outcome.share >= 0.85, "{}", outcome.share);
 }
 
 #[test]
