@@ -124,7 +124,10 @@ def difference_cases(rng):
         ([(900, 40), (500, 200)], -0.12, -0.1, 0.01),
         ([(300, 35)], 0.1, 0.0, 0.05),
     ]:
-        slices = [(rng.normal(0.7 + 0.1 * i, 0.2, s), rng.normal(0.7 + 0.1 * i + shift, 0.25, c)) for i, (s, c) in enumerate(sizes)]
+        slices = [
+            (rng.normal(0.7 + 0.1 * i, 0.2, s), rng.normal(0.7 + 0.1 * i + shift, 0.25, c))
+            for i, (s, c) in enumerate(sizes)
+        ]
         informations = [1 / (np.var(s, ddof=1) / len(s) + np.var(c, ddof=1) / len(c)) for s, c in slices]
         differences = [np.mean(c) - np.mean(s) for s, c in slices]
         information, count = sum(informations), sum(len(c) for _, c in slices)
@@ -161,9 +164,12 @@ def main():
     ]
     reference = {
         "likelihood_ratio": [
-            {"slices": s, "worse": likelihood_ratio(s, 1, WORSE), "better": likelihood_ratio(s, 1.5, BETTER)} for s in slices
+            {"slices": s, "worse": likelihood_ratio(s, 1, WORSE), "better": likelihood_ratio(s, 1.5, BETTER)}
+            for s in slices
         ],
-        "horizon_bet": [{"slices": s, "target": t, "e": horizon_bet(s, t)} for s in slices for t in (20.0, 26.14, 200.0)],
+        "horizon_bet": [
+            {"slices": s, "target": t, "e": horizon_bet(s, t)} for s in slices for t in (20.0, 26.14, 200.0)
+        ],
         "rate": [
             {
                 "count": k,
@@ -173,13 +179,21 @@ def main():
                 "below": rate(k, n, p, [1e-300, 0.1, 0.25, 0.5, 0.75]),
                 "upper_bound": upper_bound(k, n, 0.01),
             }
-            for k, n, p in [(0, 100, 0.005), (3, 1000, 0.005), (60, 200, 0.25), (190, 200, 0.5), (1, 7, 0.1), (12, 90000, 0.001)]
+            for k, n, p in [
+                (0, 100, 0.005),
+                (3, 1000, 0.005),
+                (60, 200, 0.25),
+                (190, 200, 0.5),
+                (1, 7, 0.1),
+                (12, 90000, 0.001),
+            ]
         ],
         "more_often": [
             {
                 "first": a,
                 "second": b,
-                "ln_e": logsumexp(stats.binom.logpmf(a, a + b, [0.6, 0.7, 0.8, 0.9]), b=0.25) - stats.binom.logpmf(a, a + b, 0.5),
+                "ln_e": logsumexp(stats.binom.logpmf(a, a + b, [0.6, 0.7, 0.8, 0.9]), b=0.25)
+                - stats.binom.logpmf(a, a + b, 0.5),
                 "p_two_sided": float(mcnemar([[0, a], [b, 0]], exact=True).pvalue),
             }
             for a, b in [(8, 1), (30, 12), (5, 5), (200, 150), (3, 40)]
@@ -201,11 +215,15 @@ def main():
                 "concentration": c,
                 "ln_e": stats.betabinom.logpmf(k, n, c * w, c * (1 - w)) - stats.binom.logpmf(k, n, p),
             }
-            for k, n, p, w, c in [(50, 1000, 0.05, 0.05, 1e4), (700, 10000, 0.05, 0.05, 1e4), (30, 100, 0.073, 0.05, 10), (0, 500, 0.2, 0.25, 10)]
+            for k, n, p, w, c in [
+                (50, 1000, 0.05, 0.05, 1e4),
+                (700, 10000, 0.05, 0.05, 1e4),
+                (30, 100, 0.073, 0.05, 10),
+                (0, 500, 0.2, 0.25, 10),
+            ]
         ],
         "pairs_of_labels": [
-            pairs_of_labels(t)
-            for t in ([[20, 5], [10, 15]], [[0, 50], [40, 0]], [[30, 2, 1], [0, 25, 4], [3, 3, 60]])
+            pairs_of_labels(t) for t in ([[20, 5], [10, 15]], [[0, 50], [40, 0]], [[30, 2, 1], [0, 25, 4], [3, 3, 60]])
         ],
     }
     parts = (f'"{name}": [\n' + ",\n".join(map(json.dumps, cases)) + "\n]" for name, cases in reference.items())

@@ -70,7 +70,8 @@ impl Distinct {
     }
 
     /// Keys of this set and of another one that were not in `earlier`. Counted is below the smallest bound of the three
-    /// sets only: a part of the keys that does not depend on the set, so that the two numbers are as comparable as complete ones.
+    /// sets only: a part of the keys that does not depend on the set, so that the two numbers are as comparable as
+    /// complete ones.
     #[must_use]
     pub fn new_keys(&self, other: &Self, earlier: &Self) -> (u64, u64) {
         let bound = self.bound().min(other.bound()).min(earlier.bound());

@@ -2,8 +2,8 @@
 //!
 //! # Who may err how often
 //!
-//! A rollout is rolled back if any gate says "worse", so the gates share alpha; the parts below are fixed, whichever gates are
-//! on, so that a gate whose data come late changes nothing:
+//! A rollout is rolled back if any gate says "worse", so the gates share alpha; the parts below are fixed, whichever
+//! gates are on, so that a gate whose data come late changes nothing:
 //!
 //! | gate | part of alpha | within it |
 //! | --- | --- | --- |
@@ -16,17 +16,18 @@
 //! | labels | 0.5% | |
 //! | after the promotion | 0.5% | |
 //!
-//! Errors get nearly all because their test alone is asked about a candidate exactly at the border of its null hypothesis (a candidate that is
-//! just as good); the other gates' borders lie a margin away, and the price of a small part is little: the
-//! evidence needed grows with the part's logarithm.
+//! Errors get nearly all because their test alone is asked about a candidate exactly at the border of its null
+//! hypothesis (a candidate that is just as good); the other gates' borders lie a margin away, and the price of a small
+//! part is little: the evidence needed grows with the part's logarithm.
 //!
-//! A rollout is promoted if every gate says "good", so each may use beta in full: the chance to promote a candidate that is
-//! worse in some respect is at most the chance that the one gate of that respect is wrong.
+//! A rollout is promoted if every gate says "good", so each may use beta in full: the chance to promote a candidate
+//! that is worse in some respect is at most the chance that the one gate of that respect is wrong.
 //!
 //! # Numbers
 //!
-//! `e_worse` and `e_good` are e-values with thresholds of 1/(part of alpha) and 1/beta, except for latency, where they are
-//! proved ratios ([`latency`]). Either way a verdict is exactly that its number has reached its threshold.
+//! `e_worse` and `e_good` are e-values with thresholds of 1/(part of alpha) and 1/beta, except for latency, where they
+//! are proved ratios (see `gates/latency.rs`). Either way a verdict is exactly that its number has reached its
+//! threshold.
 
 mod agreement;
 mod errors;

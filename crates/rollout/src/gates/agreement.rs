@@ -1,9 +1,9 @@
 //! Labels of mirrored requests.
 //!
-//! Some models do not even agree with themselves (sampling, batching, another instruction set), so a part of the mirrored
-//! requests is answered by the stable version twice. Where that shows any noise, a candidate is worse only if it also differs
-//! from the stable version more often than the stable version from itself: a bet among the triples where exactly one of the
-//! two second answers differs from the first.
+//! Some models do not even agree with themselves (sampling, batching, another instruction set), so a part of the
+//! mirrored requests is answered by the stable version twice. Where that shows any noise, a candidate is worse only if
+//! it also differs from the stable version more often than the stable version from itself: a bet among the triples
+//! where exactly one of the two second answers differs from the first.
 
 use super::{
     Bar, Report,

@@ -21,19 +21,20 @@ const WATCH_ALPHA_PART: f64 = 0.005;
 
 /// The part of the likelihood ratios in `e_worse`. More decides great ratios sooner, less finds a ratio of 2 within the
 /// horizon more often. Simulated at w = 5%, base 1%, alpha 0.05, a look at each 25 canary requests, 10,000 runs of
-/// each, four seeds: a ratio of 2 is rolled back within 2,000 canary requests in 95.9 to 96.0% of runs (median 1,025), of 3 after 400
-/// and of 10 after 50 (medians), and one of 1 in 3.8 to 4.2% within 200,000 requests.
+/// each, four seeds: a ratio of 2 is rolled back within 2,000 canary requests in 95.9 to 96.0% of runs (median 1,025),
+/// of 3 after 400 and of 10 after 50 (medians), and one of 1 in 3.8 to 4.2% within 200,000 requests.
 const LIKELIHOOD_PART: f64 = 0.1;
 
-/// In shadow nothing is known of the stable version's faults on the same requests but that it had none, so only gross failures count.
+/// In shadow nothing is known of the stable version's faults on the same requests but that it had none, so only gross
+/// failures count.
 const SHADOW_RATE_MAX: f64 = 0.1;
 
 /// After the promotion: gross failures are from this ratio to the stable version's rate on.
 const WATCH_RATIO: f64 = 3.0;
 
-/// Both arms answer clients. Independent events are counted: a caller with an affinity key is split as a whole, so it counts
-/// once, in the slice where it first met an error; otherwise a broken caller would tell against the arm that it happens to be on again
-/// and again.
+/// Both arms answer clients. Independent events are counted: a caller with an affinity key is split as a whole, so it
+/// counts once, in the slice where it first met an error; otherwise a broken caller would tell against the arm that it
+/// happens to be on again and again.
 pub(super) fn with_clients(gates: &Gates, slices: &[&Slice]) -> Option<Report> {
     let gate = gates.errors.as_ref()?;
     let (stable, candidate) = (total(slices, |s| &s.stable), total(slices, |s| &s.candidate));
@@ -62,7 +63,8 @@ pub(super) fn with_clients(gates: &Gates, slices: &[&Slice]) -> Option<Report> {
         worse = worse.min(0.0);
     }
 
-    // A bad candidate has both too great a ratio and too great a rate, so that each of the two is an e-value against it.
+    // A bad candidate has both too great a ratio and too great a rate, so that each of the two is an e-value against
+    // it.
     let ratio = ln_better(&weighted(weight_with_candidate_fallbacks), gate.ratio_max);
     let good = if rate_known {
         ln_mean(&[ratio, ln_below(candidate.errors, candidate.requests, gate.negligible)])
@@ -101,8 +103,8 @@ pub(super) fn in_shadow(gates: &Gates, shadow: &ShadowCard) -> Option<Report> {
     ))
 }
 
-/// After the promotion: gross failures only, since nothing runs beside the candidate any more and the times may differ. Its rate
-/// is held against 3 times the most that the stable version's was; never `Good`, time decides that.
+/// After the promotion: gross failures only, since nothing runs beside the candidate any more and the times may differ.
+/// Its rate is held against 3 times the most that the stable version's was; never `Good`, time decides that.
 #[must_use]
 pub fn watch_report(gates: &Gates, stable_settled: &[Slice], live: &ArmCard) -> Option<Report> {
     let gate = gates.errors.as_ref()?;

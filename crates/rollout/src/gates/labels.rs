@@ -1,10 +1,10 @@
 //! Labels that come later.
 //!
-//! Requests that both versions answered are compared pair by pair: among those where exactly one was right, a candidate that
-//! is no worse is the wrong one at most half of the time (McNemar 1947; here as an e-value, see
-//! [`crate::stats::rate::ln_more_often`]). Requests that one version answered are compared like errors: a wrong label is the
-//! candidate's with a probability that its share of the labelled requests gives. The two kinds are different requests;
-//! the mean of their e-values is one.
+//! Requests that both versions answered are compared pair by pair: among those where exactly one was right, a candidate
+//! that is no worse is the wrong one at most half of the time (McNemar 1947; here as an e-value, see
+//! [`crate::stats::rate::ln_more_often`]). Requests that one version answered are compared like errors: a wrong label
+//! is the candidate's with a probability that its share of the labelled requests gives. The two kinds are different
+//! requests; the mean of their e-values is one.
 
 use super::{
     Bar, Report,

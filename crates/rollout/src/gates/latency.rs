@@ -1,12 +1,13 @@
 //! Time to answer, by quantiles.
 //!
-//! The two arms of a slice answer requests of the same time, so they are compared within it: pooled over slices, a busy hour
-//! at one weight and a quiet one at another would look like a difference between the versions (Simpson's paradox). "Worse" is
-//! what any slice proves. "Good" is what the newest slice proves: a candidate that was fast at 1% of the traffic may not be at 50%.
+//! The two arms of a slice answer requests of the same time, so they are compared within it: pooled over slices, a busy
+//! hour at one weight and a quiet one at another would look like a difference between the versions (Simpson's paradox).
+//! "Worse" is what any slice proves. "Good" is what the newest slice proves: a candidate that was fast at 1% of the
+//! traffic may not be at 50%.
 //!
-//! The numbers are ratios that are proved, to be read against the spec: `e_worse` is the least ratio of the candidate's quantile to the
-//! stable version's (threshold 1 + `increase_min`), `e_good` the least ratio of the stable version's to the candidate's
-//! (threshold 1 / (1 + `increase_max`)).
+//! The numbers are ratios that are proved, to be read against the spec: `e_worse` is the least ratio of the candidate's
+//! quantile to the stable version's (threshold 1 + `increase_min`), `e_good` the least ratio of the stable version's to
+//! the candidate's (threshold 1 / (1 + `increase_max`)).
 //!
 //! Values are taken as independent: callers with an affinity key whose requests all take long can mislead it.
 

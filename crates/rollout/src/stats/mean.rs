@@ -1,15 +1,17 @@
 //! Asymptotic e-processes for means and differences of means.
 //!
 //! Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2021, "Time-uniform central limit theory and asymptotic confidence
-//! sequences" (arXiv 2103.06476): sums of n values less their mean behave like a Brownian motion at time nσ², and mixing the
-//! likelihood ratio over a drift of N(0, τ²) gives, with S the sum of scores about the null's value and I the information,
+//! sequences" (arXiv 2103.06476): sums of n values less their mean behave like a Brownian motion at time nσ², and
+//! mixing the likelihood ratio over a drift of N(0, τ²) gives, with S the sum of scores about the null's value and I
+//! the information,
 //!
 //! `E = (1 + τ²I)^(−1/2) · exp(τ²S² / (2(1 + τ²I)))`.
 //!
-//! For one mean I = n/σ² and S = I·(mean − null). With τ² = ρ²σ² the values that E has not refuted at 1/α are
-//! `mean ± sqrt(σ² · 2(nρ²+1)/(nρ)² · ln(sqrt(nρ²+1)/α))`, the sequence as it is usually written, and
-//! `ρ² = (−2 ln α + ln(1 − 2 ln α)) / N` makes it narrowest at N values. For a difference of two arms,
-//! I = 1/(σ₁²/n₁ + σ₂²/n₂). Slices add up their scores and information, so that a time when traffic and weights were both unlike now does not look like a difference.
+//! For one mean I = n/σ² and S = I·(mean − null). With τ² = ρ²σ² the values that E has not refuted at 1/α are `mean ±
+//! sqrt(σ² · 2(nρ²+1)/(nρ)² · ln(sqrt(nρ²+1)/α))`, the sequence as it is usually written, and `ρ² = (−2 ln α + ln(1 − 2
+//! ln α)) / N` makes it narrowest at N values. For a difference of two arms, I = 1/(σ₁²/n₁ + σ₂²/n₂). Slices add up
+//! their scores and information, so that a time when traffic and weights were both unlike now does not look like a
+//! difference.
 
 use crate::scorecard::Moments;
 
@@ -31,7 +33,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The mean of values. Deviations below `deviation_min` are not believed: a few equal values do not prove that all are.
+    /// The mean of values. Deviations below `deviation_min` are not believed: a few equal values do not prove that all
+    /// are.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts")]
     pub fn of(values: &Moments, deviation_min: f64) -> Option<Self> {
@@ -53,8 +56,8 @@ impl Difference {
         }))
     }
 
-    /// The logarithm of the ratio of the candidate's mean to the stable version's, by the delta method (the variance of ln m is
-    /// about σ²/(n·m²)); of slices where both means are positive. `deviation_min` is a part of the mean.
+    /// The logarithm of the ratio of the candidate's mean to the stable version's, by the delta method (the variance of
+    /// ln m is about σ²/(n·m²)); of slices where both means are positive. `deviation_min` is a part of the mean.
     #[must_use]
     pub fn of_ratio<'a>(slices: impl Iterator<Item = (&'a Moments, &'a Moments)>, deviation_min: f64) -> Option<Self> {
         let log = |values: &Moments| {

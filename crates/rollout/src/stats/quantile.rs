@@ -1,10 +1,10 @@
 //! Confidence sequences for a quantile: the beta-binomial mixture of Howard & Ramdas 2022, "Sequential estimation of
 //! quantiles with applications to A/B testing and best-arm identification" (arXiv 1906.09712, for a fixed quantile).
 //!
-//! Of n values, the number k that are at most the true p-quantile is Bin(n, p). So
-//! `M_n(k) = B(a+k, b+n−k) / (B(a, b) p^k (1−p)^(n−k))` is an e-process, and with probability 1 − α it is below 1/α at
-//! all n. The k for which it is lie in one interval (ln M is convex in k), and bound the quantile by two ranks. Any a, b will do; they decide at
-//! which n the interval is narrowest: a + b = 40 about mean p suits some hundreds of values.
+//! Of n values, the number k that are at most the true p-quantile is Bin(n, p). So `M_n(k) = B(a+k, b+n−k) / (B(a, b)
+//! p^k (1−p)^(n−k))` is an e-process, and with probability 1 − α it is below 1/α at all n. The k for which it is lie in
+//! one interval (ln M is convex in k), and bound the quantile by two ranks. Any a, b will do; they decide at which n
+//! the interval is narrowest: a + b = 40 about mean p suits some hundreds of values.
 
 use super::special::ln_beta;
 

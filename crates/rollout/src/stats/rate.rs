@@ -1,8 +1,8 @@
 //! Whether a share is above or below a bound: mixtures of Bernoulli likelihood ratios.
 //!
-//! `E = mean_j (p_j/p_0)^k ((1−p_j)/(1−p_0))^(n−k)` for k of n, with alternatives p_j on one side of p_0, so it is an e-process
-//! for the whole half line on the other side (see [`super::ratio`]). The alternatives are multiples of p_0's odds, which suits
-//! rates near 0 as well as shares near 1.
+//! `E = mean_j (p_j/p_0)^k ((1−p_j)/(1−p_0))^(n−k)` for k of n, with alternatives p_j on one side of p_0, so it is an
+//! e-process for the whole half line on the other side (see [`super::ratio`]). The alternatives are multiples of p_0's
+//! odds, which suits rates near 0 as well as shares near 1.
 
 use super::{
     ln_mean,
@@ -27,8 +27,8 @@ pub fn ln_below(count: u64, all: u64, null: f64) -> f64 {
 }
 
 /// Logarithm of the e-value against "the first happens no more often than the second", of cases where exactly one of
-/// the two happened: `mean_g (2g)^first · (2(1−g))^second`, g in {0.6, 0.7, 0.8, 0.9}. For discordant pairs of labels this is
-/// McNemar's test as an e-value.
+/// the two happened: `mean_g (2g)^first · (2(1−g))^second`, g in {0.6, 0.7, 0.8, 0.9}. For discordant pairs of labels
+/// this is McNemar's test as an e-value.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts")]
 pub fn ln_more_often(first: u64, second: u64) -> f64 {

@@ -1,9 +1,9 @@
 //! Whether events (errors, wrong labels) are more frequent on one arm: tests of counts conditional on the events, after
 //! Lindon & Malek 2022, "Anytime-valid inference for multinomial count data".
 //!
-//! With a share `w` of the traffic on the candidate, and its rate of events `r` times the stable version's, an event is the
-//! candidate's with probability `q(r, w) = w·r / (w·r + 1 − w)`, however often events are: an incident that hits both
-//! arms changes nothing. So given n events of a slice (one weight) the candidate's are Bin(n, q).
+//! With a share `w` of the traffic on the candidate, and its rate of events `r` times the stable version's, an event is
+//! the candidate's with probability `q(r, w) = w·r / (w·r + 1 − w)`, however often events are: an incident that hits
+//! both arms changes nothing. So given n events of a slice (one weight) the candidate's are Bin(n, q).
 //!
 //! # Likelihood ratios
 //!
@@ -20,17 +20,20 @@
 //!
 //! `E = P(x + Bin(N−n, q_0) ≥ c) / P(Bin(N, q_0) ≥ c)`, q_0 = q(1, w).
 //!
-//! Why it is an e-process: the numerator is the conditional probability of `{X_N ≥ c}` given the first n events, which is a
-//! martingale for r = 1, and as it grows with x, a supermartingale for r < 1. It starts at 1. After N events it is 0 or
-//! its greatest value for good. Counts alone do not tell what x was at N; after more events the value is taken as the greatest only if
-//! even with all later events the candidate's there were c before, `x − (n−N) ≥ c`, else as 0: never more than the true one.
+//! Why it is an e-process: the numerator is the conditional probability of `{X_N ≥ c}` given the first n events, which
+//! is a martingale for r = 1, and as it grows with x, a supermartingale for r < 1. It starts at 1. After N events it is
+//! 0 or its greatest value for good. Counts alone do not tell what x was at N; after more events the value is taken as
+//! the greatest only if even with all later events the candidate's there were c before, `x − (n−N) ≥ c`, else as 0:
+//! never more than the true one.
 //!
-//! Over slices: each slice starts a bet whose N is what is left of the horizon and whose c is what is just enough to take the
-//! capital won so far to the target. Both are known when the slice starts, so the product is an e-process. The
+//! Over slices: each slice starts a bet whose N is what is left of the horizon and whose c is what is just enough to
+//! take the capital won so far to the target. Both are known when the slice starts, so the product is an e-process. The
 //! horizon is in units of information, Σ n·q_0·(1−q_0), so that it means the same at any weight; [`HORIZON`] is that of
-//! about 20 errors of a candidate at 5% weight that is no worse, where a candidate with twice the rate is nearly always found.
+//! about 20 errors of a candidate at 5% weight that is no worse, where a candidate with twice the rate is nearly always
+//! found.
 //!
-//! A slice may end at any moment, also because of what was counted: that only stops its bet, and a stopped e-process is one.
+//! A slice may end at any moment, also because of what was counted: that only stops its bet, and a stopped e-process is
+//! one.
 
 use super::special::{binomial_tail, count_ln, ln_sum_exp};
 

@@ -1,5 +1,5 @@
-//! Whether arms get their shares: the Dirichlet-multinomial Bayes factor of Lindon & Malek 2022 (public package `ssrm`), for
-//! two arms.
+//! Whether arms get their shares: the Dirichlet-multinomial Bayes factor of Lindon & Malek 2022 (public package
+//! `ssrm`), for two arms.
 //!
 //! `E = B(a + k, b + n − k) / (B(a, b) · p^k · (1−p)^(n−k))`, a = concentration · w, b = concentration · (1 − w): the
 //! likelihood of k of n, averaged over shares about w, over that of a share of exactly p.

@@ -1,5 +1,5 @@
-//! The statistics: against values of SciPy and statsmodels (`scripts/statistics-reference.py`), against their promises by exact
-//! enumeration, and the gates on made-up rollouts.
+//! The statistics: against values of SciPy and statsmodels (`scripts/statistics-reference.py`), against their promises
+//! by exact enumeration, and the gates on made-up rollouts.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

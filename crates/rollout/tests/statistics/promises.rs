@@ -1,5 +1,6 @@
-//! The promise of an e-process, exactly: whatever rule stops it, even one that sees everything and wants the most, its expected
-//! value is at most 1 while the null hypothesis holds. The best rule's value is found backwards from the end (Snell's envelope).
+//! The promise of an e-process, exactly: whatever rule stops it, even one that sees everything and wants the most, its
+//! expected value is at most 1 while the null hypothesis holds. The best rule's value is found backwards from the end
+//! (Snell's envelope).
 
 use proptest::prelude::*;
 use understudy_rollout::stats::{

@@ -151,7 +151,8 @@ fn a_shared_incident_rolls_back_no_more_often_than_alpha() {
     assert!(outcome.share <= 0.05, "{}", outcome.share);
 }
 
-/// Callers: uneven traffic, and one in a hundred sends what fails half of the time. With affinity they stay on their arm.
+/// Callers: uneven traffic, and one in a hundred sends what fails half of the time. With affinity they stay on their
+/// arm.
 #[test]
 fn heavy_and_broken_callers_tell_against_no_arm() {
     let runs = 400;
