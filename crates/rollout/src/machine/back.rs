@@ -27,7 +27,7 @@ impl Rollout {
             }
             return Next::Wait(routers(observation));
         }
-        let overdue = self.stalled >= self.spec.progress_deadline && observation.stable_ready > 0;
+        let overdue = self.stalled >= self.spec.progress_deadline;
         let left = if overdue {
             0
         } else {
@@ -60,7 +60,7 @@ impl Rollout {
         if left > 0 {
             let (stable, takes) = (&self.spec.stable, percent(PPM - left));
             let ready = workers(observation.stable_ready);
-            reason = format!("{why}; {stable} is ready on {ready} only and takes {takes} for now");
+            reason = format!("{why}; {stable} is ready on {ready} and takes {takes} for now");
         }
         let to = Phase::RollingBack {
             reason: why.to_owned(),

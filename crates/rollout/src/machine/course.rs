@@ -38,7 +38,7 @@ impl Rollout {
     pub fn advance(&self, observation: &Observation, elapsed: Duration) -> Advance {
         let mut rollout = self.clone();
         let mut transitions = Vec::new();
-        rollout.pass(elapsed);
+        rollout.pass(elapsed, observation);
         let plan = rollout.plan();
         // Nothing that is seen is about a route that is only wanted: the next call decides on.
         while rollout.plan() == plan
@@ -344,7 +344,7 @@ impl Rollout {
         let Some(live) = observation.current(self).cloned() else {
             return;
         };
-        if live.stable.requests + live.candidate.requests == 0 {
+        if live.stable.requests == 0 && live.candidate.requests == 0 {
             return;
         }
         match self.settled.iter_mut().find(|slice| slice.epoch == live.epoch) {
@@ -354,13 +354,15 @@ impl Rollout {
     }
 
     /// Lets time pass. A hold and a closed manual gate are no lack of progress.
-    fn pass(&mut self, time: Duration) {
+    fn pass(&mut self, time: Duration, observation: &Observation) {
         if matches!(self.phase, Phase::Paused { .. }) || self.is_over() {
             return;
         }
         self.elapsed = self.elapsed.saturating_add(time);
         let stalls = match &self.phase {
-            Phase::Loading | Phase::RollingBack { .. } => true,
+            Phase::Loading => true,
+            // Nobody could take more before.
+            Phase::RollingBack { .. } => observation.stable_ready > 0,
             Phase::Shadow => self.spec.shadow.is_none_or(|shadow| self.elapsed >= shadow.hold),
             Phase::Step { stage, .. } => *stage == Stage::Shifting || (*stage == Stage::Judging && !self.gate_closed()),
             _ => false,

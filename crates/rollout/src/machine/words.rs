@@ -94,7 +94,11 @@ pub(super) fn span(duration: Duration) -> String {
     parts.join(" ")
 }
 
-/// E.g. "1 worker", "3 workers".
+/// E.g. "no worker", "3 workers".
 pub(super) fn workers(count: u32) -> String {
-    format!("{count} worker{}", if count == 1 { "" } else { "s" })
+    match count {
+        0 => "no worker".to_owned(),
+        1 => "1 worker".to_owned(),
+        _ => format!("{count} workers"),
+    }
 }
