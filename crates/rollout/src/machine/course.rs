@@ -16,6 +16,9 @@ use crate::{
 /// Greatest probability, per step, to call a right split wrong.
 const MISMATCH_ALPHA: f64 = 0.001;
 
+/// Most transitions of one call; a course has four in a row that leave the route alone at most.
+const TRANSITIONS_MAX: usize = 8;
+
 /// What a moment's look says.
 pub(super) enum Next {
     /// To another phase, or to another share while going back.
@@ -42,6 +45,7 @@ impl Rollout {
         let plan = rollout.plan();
         // Nothing that is seen is about a route that is only wanted: the next call decides on.
         while rollout.plan() == plan
+            && transitions.len() < TRANSITIONS_MAX
             && let Next::Go { to, reason } = rollout.next(observation)
         {
             transitions.push(rollout.enter(to, reason, observation));
