@@ -235,12 +235,12 @@ async fn in_order_and_each_address_for_itself() {
     for step in 0..10 {
         webhooks.send(&record, &transition(step));
     }
-    assert!(start.elapsed() < Duration::from_millis(50), "the sender does not wait");
+    assert!(start.elapsed() < PACE.call_timeout, "the sender does not wait");
     let arrivals = works.arrivals(12).await;
     let steps: Vec<&str> = arrivals[2..].iter().map(|arrival| header(arrival, DELIVERY)).collect();
     let expected: Vec<String> = (0..10).map(|step| format!("sentiment/3/{step}")).collect();
     assert_eq!(steps, expected);
-    assert!(hangs.count() <= 2);
+    assert!(hangs.count() <= 7, "still the first of its calls");
 }
 
 #[tokio::test]
