@@ -198,7 +198,7 @@ pub fn format_id(id: u64) -> HeaderValue {
 
 /// Reads it.
 #[must_use]
-pub fn parse_id(text: &str) -> Option<u64> {
+pub(super) fn parse_id(text: &str) -> Option<u64> {
     let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes};
 use prost::Message;
-pub use understudy_protocol::v1::Classification;
+pub(super) use understudy_protocol::v1::Classification;
 use understudy_protocol::v1::{
     ClassifyBatchRequest, ClassifyBatchResponse, ClassifyRequest, ClassifyResponse, ClassifyStreamRequest,
     ClassifyStreamResponse, FinishReason, GenerateRequest, GenerateResponse, WriteCritiqueRequest,

@@ -26,9 +26,9 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
 use understudy_embedded_registry::Options;
 use understudy_protocol::v1::{
-    Arm, ArtifactFile, Classification, ClassifyBatchRequest, ClassifyBatchResponse, ClassifyRequest, ClassifyResponse,
-    ClassifyStreamRequest, ClassifyStreamResponse, GetModelInfoRequest, Kind, Manifest, ModelInfo, Residency,
-    ResidencyState, Route, SetRouteRequest, Worker,
+    Arm, ArtifactFile, ClassProbability, Classification, ClassifyBatchRequest, ClassifyBatchResponse, ClassifyRequest,
+    ClassifyResponse, ClassifyStreamRequest, ClassifyStreamResponse, GetModelInfoRequest, Kind, Manifest, ModelInfo,
+    Residency, ResidencyState, Route, SetRouteRequest, Worker,
     analyst_client::AnalystClient,
     analyst_server::{Analyst, AnalystServer},
     classify_stream_response,
@@ -120,6 +120,112 @@ pub struct Behaviour {
     pub last: Mutex<MetadataMap>,
     /// Answer with UNAVAILABLE and this reason.
     pub refuse: Mutex<Option<&'static str>>,
+    /// What is wrong with a version.
+    pub parts: Mutex<HashMap<String, Part>>,
+    /// Calls by version, and whether they were copies.
+    pub seen: Mutex<HashMap<(String, bool), u64>>,
+    /// Copies that are open, and the most that ever were.
+    pub copies: AtomicU64,
+    pub copies_max: AtomicU64,
+}
+
+/// What is wrong with a version.
+#[derive(Clone, Copy, Default)]
+pub struct Part {
+    pub slow: Duration,
+    pub fail: Option<Code>,
+    /// Says "positive" for "negative" and the other way round.
+    pub swapped: bool,
+    /// The same, but only to copies.
+    pub copies_swapped: bool,
+}
+
+impl Behaviour {
+    pub fn play(&self, version: &str, part: Part) {
+        self.parts.lock().unwrap().insert(version.to_owned(), part);
+    }
+
+    pub fn seen(&self, version: &str, copy: bool) -> u64 {
+        let seen = self.seen.lock().unwrap();
+        seen.get(&(version.to_owned(), copy)).copied().unwrap_or_default()
+    }
+
+    /// Takes note of a call, and does what is wrong with its version. Returns the version and whether labels are swapped.
+    async fn begin(self: &Arc<Self>, metadata: &MetadataMap) -> Result<(String, bool), Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        *self.last.lock().unwrap() = metadata.clone();
+        if let Some(reason) = *self.refuse.lock().unwrap() {
+            return Err(understudy_protocol::status::reason(
+                Code::Unavailable,
+                "not here",
+                reason,
+            ));
+        }
+        let version = metadata
+            .get("understudy-version")
+            .map_or("", |version| version.to_str().unwrap());
+        let copy = metadata.contains_key("understudy-shadow");
+        *self.seen.lock().unwrap().entry((version.to_owned(), copy)).or_default() += 1;
+        let part = self.parts.lock().unwrap().get(version).copied().unwrap_or_default();
+        let _open = copy.then(|| OpenCopy::new(self));
+        if !part.slow.is_zero() {
+            let mut watch = Watch(Arc::clone(self), false);
+            tokio::time::sleep(part.slow).await;
+            watch.1 = true;
+        }
+        match part.fail {
+            Some(code) => Err(Status::new(code, "it is broken")),
+            None => Ok((version.to_owned(), part.swapped || copy && part.copies_swapped)),
+        }
+    }
+}
+
+struct OpenCopy(Arc<Behaviour>);
+
+impl OpenCopy {
+    fn new(behaviour: &Arc<Behaviour>) -> Self {
+        let open = behaviour.copies.fetch_add(1, Ordering::SeqCst) + 1;
+        behaviour.copies_max.fetch_max(open, Ordering::SeqCst);
+        Self(Arc::clone(behaviour))
+    }
+}
+
+impl Drop for OpenCopy {
+    fn drop(&mut self) {
+        self.0.copies.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// "positive …" and "negative …" are classified as a model would; any other text is its own label.
+fn classified(text: &str, version: &str, swapped: bool) -> Classification {
+    let class = |label: &str, probability| ClassProbability {
+        label: label.into(),
+        probability,
+    };
+    let positive = match text.split_whitespace().next() {
+        Some("positive") => !swapped,
+        Some("negative") => swapped,
+        _ => {
+            return Classification {
+                label: text.into(),
+                version: version.into(),
+                ..Classification::default()
+            };
+        }
+    };
+    let (label, probability) = if positive {
+        ("positive", 0.875)
+    } else {
+        ("negative", 0.125)
+    };
+    Classification {
+        label: label.into(),
+        confidence: 0.875,
+        probabilities: vec![class("negative", 1.0 - probability), class("positive", probability)],
+        token_count: 3,
+        version: version.into(),
+        ..Classification::default()
+    }
 }
 
 /// A worker in a runtime of its own, so that it can be killed with all its connections.
@@ -234,19 +340,7 @@ impl Drop for Watch {
 impl Analyst for Fake {
     /// Does what the text says: `sleep MILLISECONDS`, `fail CODE`, else answers at once.
     async fn classify(&self, request: Request<ClassifyRequest>) -> Result<Response<ClassifyResponse>, Status> {
-        self.behaviour.calls.fetch_add(1, Ordering::SeqCst);
-        *self.behaviour.last.lock().unwrap() = request.metadata().clone();
-        if let Some(reason) = *self.behaviour.refuse.lock().unwrap() {
-            return Err(understudy_protocol::status::reason(
-                Code::Unavailable,
-                "not here",
-                reason,
-            ));
-        }
-        let version = request
-            .metadata()
-            .get("understudy-version")
-            .map(|v| v.to_str().unwrap().to_owned());
+        let (version, swapped) = self.behaviour.begin(request.metadata()).await?;
         let custom = request.metadata().get("x-custom").cloned();
         let text = request.into_inner().text;
         if let Some(millis) = text.strip_prefix("sleep ") {
@@ -258,11 +352,7 @@ impl Analyst for Fake {
             return Err(Status::new(Code::from(code.parse::<i32>().unwrap()), "as you wish"));
         }
         let mut response = Response::new(ClassifyResponse {
-            classification: Some(Classification {
-                label: text,
-                version: version.unwrap_or_default(),
-                ..Classification::default()
-            }),
+            classification: Some(classified(&text, &version, swapped)),
         });
         response
             .metadata_mut()
@@ -275,9 +365,12 @@ impl Analyst for Fake {
 
     async fn classify_batch(
         &self,
-        _: Request<ClassifyBatchRequest>,
+        request: Request<ClassifyBatchRequest>,
     ) -> Result<Response<ClassifyBatchResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        let (version, swapped) = self.behaviour.begin(request.metadata()).await?;
+        let texts = request.into_inner().texts;
+        let classifications = texts.iter().map(|text| classified(text, &version, swapped)).collect();
+        Ok(Response::new(ClassifyBatchResponse { classifications }))
     }
 
     type ClassifyStreamStream = Pin<Box<dyn Stream<Item = Result<ClassifyStreamResponse, Status>> + Send>>;
@@ -287,7 +380,7 @@ impl Analyst for Fake {
         &self,
         request: Request<Streaming<ClassifyStreamRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
-        self.behaviour.calls.fetch_add(1, Ordering::SeqCst);
+        let (version, swapped) = self.behaviour.begin(request.metadata()).await?;
         let (mut index, watch) = (0, Watch(Arc::clone(&self.behaviour), false));
         let stream = request.into_inner().map(move |item| {
             let _watch = &watch;
@@ -296,10 +389,7 @@ impl Analyst for Fake {
                 return Err(Status::new(Code::from(code.parse::<i32>().unwrap()), "as you wish"));
             }
             index += 1;
-            let result = classify_stream_response::Result::Classification(Classification {
-                label: text,
-                ..Classification::default()
-            });
+            let result = classify_stream_response::Result::Classification(classified(&text, &version, swapped));
             Ok(ClassifyStreamResponse {
                 index: index - 1,
                 result: Some(result),
