@@ -35,7 +35,7 @@ use crate::{
 };
 
 const CODES: &str = "\
-Exit codes: 0 promoted, 3 rolled back, 4 paused, 1 anything else that went wrong.";
+Exit codes: 0 promoted (or, for the strategy shadow, that it ended well), 3 rolled back, 4 paused, 1 anything else that went wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {

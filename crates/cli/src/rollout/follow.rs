@@ -30,6 +30,8 @@ pub(super) struct Follow<'a> {
     number: u64,
     stream: Option<Streaming<WatchRolloutResponse>>,
     told_at: Instant,
+    /// What was told last cannot change any more.
+    is_over: bool,
 }
 
 impl<'a> Follow<'a> {
@@ -40,6 +42,7 @@ impl<'a> Follow<'a> {
             number,
             stream: None,
             told_at: Instant::now(),
+            is_over: false,
         }
     }
 
@@ -67,10 +70,16 @@ impl<'a> Follow<'a> {
                     live,
                 })) if rollout.number >= self.number => {
                     self.told_at = Instant::now();
+                    self.is_over = words::is_over(&rollout);
                     return Ok(Some((rollout, live.unwrap_or_default())));
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => return Ok(None),
+                Ok(None) if self.is_over => return Ok(None),
+                // A router that shuts down ends its streams well.
+                Ok(None) => {
+                    self.stream = None;
+                    self.wait(&Status::unavailable("the router ended the watch")).await?;
+                }
                 Err(status) => {
                     self.stream = None;
                     self.wait(&status).await?;
@@ -213,7 +222,7 @@ impl Wait {
             };
             let (rollout, live) = match next {
                 Ok(Some(told)) => told,
-                Ok(None) => break Err(anyhow::anyhow!("the router ended the watch before the rollout ended")),
+                Ok(None) => break Err(anyhow::anyhow!("the rollout has ended, but its end was not told")),
                 Err(error) => break Err(error),
             };
             let changes = changes.get_or_insert_with(|| Changes::since(&rollout));

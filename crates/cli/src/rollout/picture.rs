@@ -136,10 +136,10 @@ impl View<'_> {
                 errors(card),
                 quantile(&latency, 0.5),
                 quantile(&latency, 0.95),
-                counted(ready.into(), "worker"),
+                ready.to_string(),
             ]
         };
-        let header = ["ARM", "VERSION", "REQUESTS", "RATE", "ERRORS", "P50", "P95", "READY ON"];
+        let header = ["ARM", "VERSION", "REQUESTS", "RATE", "ERRORS", "P50", "P95", "READY"];
         let rates = (self.rates.map(|rates| rates.0), self.rates.map(|rates| rates.1));
         columns(
             &header,
@@ -170,7 +170,7 @@ impl View<'_> {
             return Vec::new();
         }
         columns(
-            &["GATE", "VERDICT", "EVIDENCE OF WORSE", "EVIDENCE OF GOOD", "SEEN"],
+            &["GATE", "VERDICT", "WORSE", "GOOD", "SEEN"],
             self.live.gates.iter().map(row).collect(),
         )
     }
@@ -330,7 +330,7 @@ pub(crate) fn verdict(verdict: Verdict) -> StyledObject<&'static str> {
     }
 }
 
-/// `███░░░░░ 3.1 of 20`: logarithmic, as evidence multiplies.
+/// `███░░░░░ 3.1/20`: logarithmic, as evidence multiplies.
 fn evidence(e: f64, threshold: f64) -> String {
     // What is no number compares as false.
     let filled = if e >= threshold {
@@ -343,7 +343,7 @@ fn evidence(e: f64, threshold: f64) -> String {
         0
     };
     format!(
-        "{}{} {} of {}",
+        "{}{} {}/{}",
         "█".repeat(filled),
         "░".repeat(BAR - filled),
         short(e),

@@ -183,6 +183,7 @@ mod tests {
         GetRouteResponse {
             traffic: route().arms.iter().map(traffic).collect(),
             route: Some(Route { epoch, ..route() }),
+            aborted_locally: false,
         }
     }
 

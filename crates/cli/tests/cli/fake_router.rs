@@ -1,5 +1,6 @@
 //! A router that keeps its registry in a mutex and answers by a rule that a test can know.
 
+pub(crate) mod rollouts;
 mod scribe;
 
 use std::{
@@ -18,6 +19,7 @@ use understudy_protocol::{
         analyst_server::{Analyst, AnalystServer},
         classify_stream_response::Result as Answered,
         models_server::{Models, ModelsServer},
+        rollouts_server::RolloutsServer,
         routes_server::{Routes, RoutesServer},
         scribe_server::ScribeServer,
         *,
@@ -51,6 +53,17 @@ pub(crate) struct State {
     pub(crate) questions: Vec<GenerateRequest>,
     /// Answers whose reader went away.
     pub(crate) cancelled: u32,
+    pub(crate) rollouts: BTreeMap<String, (Rollout, Live)>,
+    /// What the next watch of a rollout is told; an error ends its stream.
+    pub(crate) course: VecDeque<Result<(Rollout, Live), Status>>,
+    /// Rollouts that were asked for.
+    pub(crate) started: Vec<StartRolloutRequest>,
+    /// What the next one is told.
+    pub(crate) refusal: Option<Status>,
+    /// What operators asked of rollouts.
+    pub(crate) commands: Vec<String>,
+    pub(crate) disagreements: Vec<Disagreement>,
+    pub(crate) aborted_locally: bool,
 }
 
 #[derive(Clone, Default)]
@@ -100,6 +113,7 @@ impl FakeRouter {
             .add_service(ScribeServer::new(fake.clone()))
             .add_service(ModelsServer::new(fake.clone()))
             .add_service(RoutesServer::new(fake.clone()))
+            .add_service(RolloutsServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         fake
@@ -443,6 +457,7 @@ impl Routes for FakeRouter {
         Ok(Response::new(GetRouteResponse {
             traffic: traffic.collect(),
             route: Some(route),
+            aborted_locally: state.aborted_locally,
         }))
     }
 

@@ -8,6 +8,7 @@ mod fake_router;
 mod hub;
 mod load;
 mod models;
+mod rollout;
 mod route;
 mod run;
 mod status;

@@ -54,7 +54,7 @@ async fn completions_name_every_subcommand() {
         let ran = run("http://127.0.0.1:1", &["completions", shell]).await;
         assert_eq!(ran.code, 0, "{ran:?}");
         for command in [
-            "up", "models", "route", "classify", "critique", "chat", "load", "status",
+            "up", "models", "route", "rollout", "classify", "critique", "chat", "load", "status",
         ] {
             assert!(ran.stdout.contains(command), "{shell}: {command}");
         }
@@ -69,6 +69,8 @@ async fn wrong_usage_is_two_and_help_has_examples() {
         &["up"][..],
         &["models", "publish"],
         &["route", "set"],
+        &["rollout", "start"],
+        &["rollout", "watch"],
         &["classify"],
         &["critique"],
         &["chat"],

@@ -27,10 +27,10 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What is wrong with it. The place of a value is where it begins, of a table where its key does.
+    /// What is wrong with it. The place of a value is where it begins, of a table, and of nothing, where its key does.
     pub(super) fn fault(&self, problem: impl std::fmt::Display) -> Fault {
         let place = match self.node.value {
-            Value::Scalar(_) => self.node.place,
+            Value::Scalar(ref text) if !text.is_empty() => self.node.place,
             _ => self.place,
         };
         let problem = if self.path.is_empty() {
