@@ -84,7 +84,7 @@ pub fn judge(gates: &Gates, evidence: &Evidence) -> Vec<Report> {
     let mut reports = Vec::new();
     reports.extend(errors::with_clients(gates, &slices));
     reports.extend(errors::in_shadow(gates, &evidence.shadow));
-    reports.extend(latency::reports(gates, &slices));
+    reports.extend(latency::reports(gates, &slices, evidence.recent.as_ref()));
     reports.extend(agreement::reports(gates, &evidence.shadow));
     reports.extend(means::reports(gates, &slices, &evidence.shadow));
     reports.extend(labels::report(gates, &evidence.labels));

@@ -28,7 +28,7 @@ pub use command::Refused;
 
 use crate::{
     gates::{self, Report},
-    scorecard::{Evidence, LabelCard, ShadowCard, Slice},
+    scorecard::{Evidence, LabelCard, LatencyMark, ShadowCard, Slice},
     spec::{Spec, Strategy},
     split::PPM,
 };
@@ -52,8 +52,10 @@ pub struct Rollout {
     pub approved: bool,
     /// Evidence under the routes that are over: of steps, and of the stable version alone before them.
     pub settled: Vec<Slice>,
-    /// Evidence of the shadow stage, once it is over.
+    /// Evidence of mirrored requests, once none are mirrored any more.
     pub settled_shadow: Option<ShadowCard>,
+    /// Parts the current route's latencies in older and newer ones.
+    pub latency_mark: Option<LatencyMark>,
 }
 
 /// Where a rollout is.
@@ -212,6 +214,7 @@ impl Observation {
         let live = self.current(rollout).cloned().unwrap_or_default();
         Evidence {
             settled: rollout.settled_besides(&live).cloned().collect(),
+            recent: rollout.latency_mark.as_ref().and_then(|mark| mark.recent(&live)),
             live,
             shadow: rollout.settled_shadow.as_ref().unwrap_or(&self.shadow).clone(),
             labels: self.labels,
@@ -250,6 +253,7 @@ impl Rollout {
             approved: false,
             settled: Vec::new(),
             settled_shadow: None,
+            latency_mark: None,
         }
     }
 
@@ -266,13 +270,15 @@ impl Rollout {
             candidate_ppm: None,
             ..split(0)
         };
+        // Rare classes need more pairs than the shadow stage waits for, so mirroring goes on beside the steps.
+        let shadow = self.spec.shadow.map(|shadow| (shadow.sample_ppm, shadow.noise_ppm));
         match self.phase.unpaused() {
             Phase::Loading => split(0),
-            Phase::Shadow => Plan {
-                shadow: self.spec.shadow.map(|shadow| (shadow.sample_ppm, shadow.noise_ppm)),
-                ..split(0)
+            Phase::Shadow => Plan { shadow, ..split(0) },
+            Phase::Step { index, .. } => Plan {
+                shadow,
+                ..split(self.spec.steps.get(*index).map_or(0, |step| step.weight_ppm))
             },
-            Phase::Step { index, .. } => split(self.spec.steps.get(*index).map_or(0, |step| step.weight_ppm)),
             Phase::Promoting | Phase::Watching | Phase::Standby => split(PPM),
             Phase::Done if self.spec.strategy != Strategy::Shadow => Plan {
                 stable_ppm: None,

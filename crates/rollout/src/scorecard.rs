@@ -135,6 +135,60 @@ pub struct LabelCard {
     pub candidate_wrong: u64,
 }
 
+/// Latencies of a slice as they were when the candidate had answered half as often: what came since shows whether it is still as
+/// fast as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LatencyMark {
+    /// The slice's epoch.
+    pub epoch: u64,
+    /// The stable version's.
+    pub stable: Sketch,
+    /// The candidate's.
+    pub candidate: Sketch,
+}
+
+/// Latencies since a [`LatencyMark`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// The stable version's.
+    pub stable: Sketch,
+    /// The candidate's.
+    pub candidate: Sketch,
+    /// How many marks the slice has had.
+    pub marks: u32,
+}
+
+impl LatencyMark {
+    /// The first mark is made at so many answers of the candidate, the next at twice as many, and so on.
+    const FIRST: u64 = 200;
+
+    /// The mark that a slice has now, given the one before.
+    #[must_use]
+    pub fn of(live: &Slice, before: Option<Self>) -> Option<Self> {
+        let before = before.filter(|mark| mark.recent(live).is_some());
+        let due = before.as_ref().map_or(Self::FIRST, |mark| 2 * mark.candidate.count());
+        if live.candidate.latency.count() < due {
+            return before;
+        }
+        Some(Self {
+            epoch: live.epoch,
+            stable: live.stable.latency.clone(),
+            candidate: live.candidate.latency.clone(),
+        })
+    }
+
+    /// What came since; `None` for another slice, or if somebody's counts are gone.
+    #[must_use]
+    pub fn recent(&self, live: &Slice) -> Option<Recent> {
+        (live.epoch == self.epoch).then_some(())?;
+        Some(Recent {
+            stable: live.stable.latency.since(&self.stable)?,
+            candidate: live.candidate.latency.since(&self.candidate)?,
+            marks: (self.candidate.count() / Self::FIRST).max(1).ilog2() + 1,
+        })
+    }
+}
+
 /// All that is known of a rollout.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
@@ -142,6 +196,8 @@ pub struct Evidence {
     pub settled: Vec<Slice>,
     /// Of the current one.
     pub live: Slice,
+    /// The newer part of the current one's latencies.
+    pub recent: Option<Recent>,
     /// Mirrored requests.
     pub shadow: ShadowCard,
     /// Labels that came later.

@@ -65,6 +65,19 @@ impl Sketch {
         }
     }
 
+    /// What was counted since an earlier look; `None` if it is no earlier one (somebody's counts are gone since).
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Option<Self> {
+        let mut since = self.clone();
+        since.zeros = since.zeros.checked_sub(earlier.zeros)?;
+        for (bucket, &count) in &earlier.buckets {
+            let now = since.buckets.get_mut(bucket)?;
+            *now = now.checked_sub(count)?;
+        }
+        since.buckets.retain(|_, count| *count > 0);
+        Some(since)
+    }
+
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {

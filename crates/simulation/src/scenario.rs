@@ -111,8 +111,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         latency("latency + 50%", Worse, 1.5),
         latency("latency + 200%", Worse, 3.0),
         Scenario {
-            latency: (1.0, 0.002),
-            ..usual("slow leak: + 12% latency a minute", Worse)
+            latency: (1.0, 0.005),
+            ..usual("leak: + 30% latency a minute", Worse)
         },
         Scenario {
             incident: Some((100.0, 60.0, 0.2)),

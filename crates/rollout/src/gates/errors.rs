@@ -27,7 +27,7 @@ const LIKELIHOOD_PART: f64 = 0.1;
 
 /// In shadow nothing is known of the stable version's faults on the same requests but that it had none, so only gross
 /// failures count.
-const SHADOW_RATE_MAX: f64 = 0.1;
+const GROSS_RATE: f64 = 0.1;
 
 /// After the promotion: gross failures are from this ratio to the stable version's rate on.
 const WATCH_RATIO: f64 = 3.0;
@@ -87,7 +87,7 @@ pub(super) fn in_shadow(gates: &Gates, shadow: &ShadowCard) -> Option<Report> {
     if all == 0 {
         return None;
     }
-    let most = gate.negligible.max(SHADOW_RATE_MAX);
+    let most = gate.negligible.max(GROSS_RATE);
     Some(Report::new(
         "errors in shadow",
         Bar::e_value(
@@ -104,7 +104,8 @@ pub(super) fn in_shadow(gates: &Gates, shadow: &ShadowCard) -> Option<Report> {
 }
 
 /// After the promotion: gross failures only, since nothing runs beside the candidate any more and the times may differ.
-/// Its rate is held against 3 times the most that the stable version's was; never `Good`, time decides that.
+/// Its rate is held against 3 times the most that the stable version's was (without any count of that, against the gross
+/// rate); never `Good`, time decides that.
 #[must_use]
 pub fn watch_report(gates: &Gates, stable_settled: &[Slice], live: &ArmCard) -> Option<Report> {
     let gate = gates.errors.as_ref()?;
@@ -113,7 +114,7 @@ pub fn watch_report(gates: &Gates, stable_settled: &[Slice], live: &ArmCard) -> 
     let level = WATCH_ALPHA_PART * gates.alpha;
     let known = upper_bound(stable.events(), stable.requests.max(1), level / 2.0);
     let most = if stable.requests == 0 {
-        gate.negligible
+        GROSS_RATE
     } else {
         (WATCH_RATIO * known).max(gate.negligible)
     };

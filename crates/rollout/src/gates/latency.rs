@@ -2,8 +2,8 @@
 //!
 //! The two arms of a slice answer requests of the same time, so they are compared within it: pooled over slices, a busy
 //! hour at one weight and a quiet one at another would look like a difference between the versions (Simpson's paradox).
-//! "Worse" is what any slice proves. "Good" is what the newest slice proves: a candidate that was fast at 1% of the
-//! traffic may not be at 50%.
+//! "Worse" is what any slice proves, or the newer part of the current one. "Good" is what the newer part of the newest slice
+//! proves: a candidate that was fast at 1% of the traffic may not be at 50%, and one that leaks slows down meanwhile.
 //!
 //! The numbers are ratios that are proved, to be read against the spec: `e_worse` is the least ratio of the candidate's
 //! quantile to the stable version's (threshold 1 + `increase_min`), `e_good` the least ratio of the stable version's to
@@ -16,7 +16,7 @@ use super::{
     words::{percent, seconds},
 };
 use crate::{
-    scorecard::Slice,
+    scorecard::{Recent, Slice},
     sketch::{RELATIVE_ERROR, Sketch},
     spec::Gates,
     stats::quantile::ranks,
@@ -24,35 +24,37 @@ use crate::{
 
 const ALPHA_PART: f64 = 0.025;
 
-pub(super) fn reports(gates: &Gates, slices: &[&Slice]) -> Vec<Report> {
+pub(super) fn reports(gates: &Gates, slices: &[&Slice], recent: Option<&Recent>) -> Vec<Report> {
     let Some(gate) = &gates.latency else {
         return Vec::new();
     };
-    let known: Vec<(f64, &Slice)> = (1_u32..)
+    let whole = slices
+        .iter()
+        .map(|slice| (&slice.stable.latency, &slice.candidate.latency));
+    let known: Vec<(f64, Pair<'_>)> = (1_u32..)
         .map(f64::from)
-        .zip(slices.iter().copied())
-        .filter(|(_, slice)| slice.stable.latency.count() > 0 && slice.candidate.latency.count() > 0)
+        .zip(whole)
+        .filter(|(_, (stable, candidate))| stable.count() > 0 && candidate.count() > 0)
         .collect();
-    let Some((_, newest)) = known.last() else {
+    let Some(&(_, newest)) = known.last() else {
         return Vec::new();
     };
+    let marks = recent.map_or(0, |recent| recent.marks);
+    let recent = recent.map(|recent| (f64::from(marks), (&recent.stable, &recent.candidate)));
+    let newer = recent.map_or(newest, |(_, newer)| newer);
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
-    let level = ALPHA_PART * gates.alpha / gate.quantiles.len() as f64;
+    let level = ALPHA_PART * gates.alpha / gate.quantiles.len() as f64 / 2.0;
     let report = |&quantile: &f64| {
-        let worse = known.iter().map(|(place, slice)| {
-            let level = level / (place * (place + 1.0)) / 2.0;
-            Bounds::of(&slice.candidate.latency, quantile, level).least_ratio(Bounds::of(
-                &slice.stable.latency,
-                quantile,
-                level,
-            ))
-        });
-        let level = gates.beta / 2.0;
-        let good = Bounds::of(&newest.stable.latency, quantile, level).least_ratio(Bounds::of(
-            &newest.candidate.latency,
-            quantile,
-            level,
-        ));
+        let ratio = |over: &Sketch, under: &Sketch, level: f64| {
+            Bounds::of(over, quantile, level / 2.0).least_ratio(Bounds::of(under, quantile, level / 2.0))
+        };
+        // Half of the level is for slices, half for newer parts; each slice and each mark has its share of it.
+        let worse = known
+            .iter()
+            .chain(&recent)
+            .map(|(place, (stable, candidate))| ratio(candidate, stable, level / (place * (place + 1.0))));
+        let mark = f64::from(marks + 1);
+        let good = ratio(newer.0, newer.1, gates.beta / (mark * (mark + 1.0)));
         let now = |latency: &Sketch| latency.quantile(quantile).unwrap_or_default();
         Report::new(
             format!("latency p{}", (quantile * 100_000.0).round() / 1000.0),
@@ -66,14 +68,17 @@ pub(super) fn reports(gates: &Gates, slices: &[&Slice]) -> Vec<Report> {
             },
             format!(
                 "{} against {}; more than {} longer is worse",
-                seconds(now(&newest.candidate.latency)),
-                seconds(now(&newest.stable.latency)),
+                seconds(now(newest.1)),
+                seconds(now(newest.0)),
                 percent(gate.increase_min)
             ),
         )
     };
     gate.quantiles.iter().map(report).collect()
 }
+
+/// The stable version's latencies and the candidate's.
+type Pair<'a> = (&'a Sketch, &'a Sketch);
 
 /// Of a quantile.
 struct Bounds {

@@ -413,8 +413,9 @@ fn after_the_promotion_only_gross_failures_count() {
     assert_eq!(watched(120), Some(Verdict::Worse));
     assert_eq!(watch_report(&Gates::default(), &settled, &arm(0, 0)), None);
     // Nothing known of the stable version.
-    let alone = watch_report(&Gates::default(), &[], &arm(1_000, 100)).map(|report| report.verdict);
-    assert_eq!(alone, Some(Verdict::Worse));
+    let alone = |errors| watch_report(&Gates::default(), &[], &arm(1_000, errors)).map(|report| report.verdict);
+    assert_eq!(alone(20), Some(Verdict::Undecided));
+    assert_eq!(alone(250), Some(Verdict::Worse));
 }
 
 #[test]

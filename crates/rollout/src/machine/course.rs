@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     gates::{self, Report, Verdict},
-    scorecard::LabelCard,
+    scorecard::{LabelCard, LatencyMark},
     spec::{Step, Strategy},
     split::PPM,
 };
@@ -42,6 +42,10 @@ impl Rollout {
         let mut rollout = self.clone();
         let mut transitions = Vec::new();
         rollout.pass(elapsed, observation);
+        if matches!(rollout.phase, Phase::Step { .. }) {
+            let live = observation.current(&rollout);
+            rollout.latency_mark = live.and_then(|live| LatencyMark::of(live, rollout.latency_mark.take()));
+        }
         let plan = rollout.plan();
         // Nothing that is seen is about a route that is only wanted: the next call decides on.
         while rollout.plan() == plan
@@ -232,10 +236,10 @@ impl Rollout {
         }
         let ab = self.spec.strategy == Strategy::Ab;
         let asked = |report: &&Report| {
-            if ab {
-                report.gate == "labels"
-            } else {
-                self.spec.gates.proof
+            match report.gate == "labels" {
+                // Labels come late, and maybe never enough: a rollout waits for them only if it is told to.
+                true => ab || (self.spec.gates.proof && wanted > 0),
+                false => !ab && self.spec.gates.proof,
             }
         };
         let asked: Vec<&Report> = verdicts.iter().filter(asked).collect();
@@ -333,7 +337,7 @@ impl Rollout {
         if self.plan() != plan || doubted {
             self.settle(observation);
         }
-        if *was == Phase::Shadow && *is != Phase::Shadow {
+        if plan.shadow.is_some() && self.plan().shadow.is_none() {
             self.settled_shadow = Some(observation.shadow.clone());
         }
         self.approved &= step_of(was) == step_of(is);

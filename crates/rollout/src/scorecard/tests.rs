@@ -183,3 +183,40 @@ proptest! {
         merges!(card(0), card(8), card(16));
     }
 }
+
+#[test]
+fn marks_part_a_slice_at_each_doubling() {
+    let live = |epoch, answers: u32| {
+        let mut live = Slice {
+            epoch,
+            ..Slice::default()
+        };
+        for answer in 0..answers {
+            live.candidate.latency.insert(f64::from(1 + answer / 200));
+            live.stable.latency.insert(1.0);
+        }
+        live
+    };
+    assert_eq!(LatencyMark::of(&live(3, 199), None), None);
+    let first = LatencyMark::of(&live(3, 200), None).unwrap();
+    assert_eq!(LatencyMark::of(&live(3, 399), Some(first.clone())), Some(first.clone()));
+    let recent = first.recent(&live(3, 300)).unwrap();
+    assert_eq!((recent.candidate.count(), recent.marks), (100, 1));
+    assert!(
+        recent.candidate.quantile(0.5) > Some(1.9),
+        "the slow ones are the new ones"
+    );
+    let second = LatencyMark::of(&live(3, 400), Some(first.clone())).unwrap();
+    assert_eq!(
+        second
+            .recent(&live(3, 401))
+            .map(|recent| (recent.candidate.count(), recent.marks)),
+        Some((1, 2))
+    );
+    assert_eq!(first.recent(&live(4, 300)), None, "another route");
+    assert_eq!(
+        LatencyMark::of(&live(3, 150), Some(first)),
+        None,
+        "a router's counts are gone"
+    );
+}

@@ -68,3 +68,18 @@ proptest! {
         prop_assert_eq!(&Sketch::from_parts(left.zeros(), left.buckets()), &left);
     }
 }
+
+#[test]
+fn what_came_since_is_the_difference() {
+    let mut earlier = Sketch::default();
+    [0.0, 0.1, 0.2, 0.2]
+        .into_iter()
+        .for_each(|seconds| earlier.insert(seconds));
+    let mut now = earlier.clone();
+    [0.2, 0.5].into_iter().for_each(|seconds| now.insert(seconds));
+    let mut newer = Sketch::default();
+    [0.2, 0.5].into_iter().for_each(|seconds| newer.insert(seconds));
+    assert_eq!(now.since(&earlier), Some(newer));
+    assert_eq!(now.since(&Sketch::default()), Some(now.clone()));
+    assert_eq!(earlier.since(&now), None);
+}

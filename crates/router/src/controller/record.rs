@@ -12,6 +12,7 @@ use understudy_rollout::{
 };
 
 pub use cards::{labels_from, labels_to, shadow_from, shadow_to, slice_from, slice_to};
+use cards::{mark_from, mark_to};
 pub use spec::{complete, spec_from, spec_to};
 
 /// A record, or an operator's request, that cannot be used.
@@ -67,6 +68,7 @@ pub fn rollout_from(record: &v1::Rollout) -> Result<Rollout, Invalid> {
         settled.push(slice_from(slice).map_err(|invalid| status_field(invalid.within(&field)))?);
     }
     let settled_shadow = status.settled_shadow.as_ref().map(shadow_from).transpose();
+    let mark = status.latency_mark.as_ref().map(mark_from).transpose();
     Ok(Rollout {
         number: record.number,
         spec,
@@ -77,6 +79,7 @@ pub fn rollout_from(record: &v1::Rollout) -> Result<Rollout, Invalid> {
         approved: status.approved,
         settled,
         settled_shadow: settled_shadow.map_err(|invalid| status_field(invalid.within("settled_shadow")))?,
+        latency_mark: mark.map_err(|invalid| status_field(invalid.within("latency_mark")))?,
     })
 }
 
@@ -102,6 +105,7 @@ pub fn status_to(rollout: &Rollout) -> v1::RolloutStatus {
         approved: rollout.approved,
         settled: rollout.settled.iter().map(slice_to).collect(),
         settled_shadow: rollout.settled_shadow.as_ref().map(shadow_to),
+        latency_mark: rollout.latency_mark.as_ref().map(mark_to),
     }
 }
 

@@ -29,7 +29,7 @@ impl Ours {
             .iter()
             .map(|&weight_ppm| Step {
                 weight_ppm,
-                hold: Duration::from_secs(10),
+                hold: Duration::from_secs(60),
                 requests_min: 100,
                 manual: false,
             })
@@ -37,7 +37,7 @@ impl Ours {
         spec.shadow = scenario.shadow.then_some(ShadowStage {
             sample_ppm: 100_000,
             noise_ppm: 0,
-            hold: Duration::from_secs(10),
+            hold: Duration::from_secs(60),
             pairs_min: 200,
         });
         // A run has a bound of its own.

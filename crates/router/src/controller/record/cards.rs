@@ -3,7 +3,7 @@
 use understudy_protocol::v1;
 use understudy_rollout::{
     distinct::Distinct,
-    scorecard::{ArmCard, ClassPairs, LabelCard, Moments, Predictions, ShadowCard, Slice, TextPairs},
+    scorecard::{ArmCard, ClassPairs, LabelCard, LatencyMark, Moments, Predictions, ShadowCard, Slice, TextPairs},
     sketch::Sketch,
 };
 
@@ -103,6 +103,27 @@ pub fn shadow_from(card: &v1::ShadowCard) -> Result<ShadowCard, Invalid> {
             .unwrap_or_default(),
         texts: texts.map_err(|invalid| invalid.within("texts"))?.unwrap_or_default(),
     })
+}
+
+/// Reads a mark of latencies.
+///
+/// # Errors
+/// If it breaks a rule.
+pub(super) fn mark_from(mark: &v1::LatencyMark) -> Result<LatencyMark, Invalid> {
+    Ok(LatencyMark {
+        epoch: mark.epoch,
+        stable: sketch_from(mark.stable.as_ref(), "stable")?,
+        candidate: sketch_from(mark.candidate.as_ref(), "candidate")?,
+    })
+}
+
+/// A mark of latencies for the registry.
+pub(super) fn mark_to(mark: &LatencyMark) -> v1::LatencyMark {
+    v1::LatencyMark {
+        epoch: mark.epoch,
+        stable: Some(sketch_to(&mark.stable)),
+        candidate: Some(sketch_to(&mark.candidate)),
+    }
 }
 
 /// The counts of mirrored requests for the registry.
