@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the router costs: an Analyst that answers at once, called directly, through the router (95/5 split), and through
 # HAProxy. Prints a Markdown table. Needs h2load (Debian: nghttp2-client).
-# usage: bench/router/run.sh [requests, default 150000]
+# usage: bench/router/run.sh [requests, default 150000] [--rollout [--mirror PPM]]: with a rollout, the router counts and
+# samples answers for it, or also mirrors
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 requests=${1:-150000}
@@ -16,7 +17,7 @@ trap cleanup EXIT
 wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "gave up waiting: $*" >&2; exit 1; }
 port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
 
-"$bin/examples/echo_worker" --data-dir "$work/registry" >"$work/echo" & echo_pid=$!; pids+=("$echo_pid")
+"$bin/examples/echo_worker" --data-dir "$work/registry" "${@:2}" >"$work/echo" & echo_pid=$!; pids+=("$echo_pid")
 wait_for grep -q worker= "$work/echo"
 registry=$(sed 's/registry=\([^ ]*\).*/\1/' "$work/echo"); worker=$(sed 's/.*worker=//' "$work/echo")
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

@@ -10,7 +10,7 @@ use understudy_embedded_registry::Options;
 use understudy_protocol::v1::{
     Arm, Classification, ClassifyBatchRequest, ClassifyBatchResponse, ClassifyRequest, ClassifyResponse,
     ClassifyStreamRequest, ClassifyStreamResponse, GetModelInfoRequest, Kind, ModelInfo, Residency, ResidencyState,
-    Route, Worker,
+    Route, Shadow, Worker,
     analyst_server::{Analyst, AnalystServer},
 };
 use understudy_registry::{Registry, RegistryOptions};
@@ -24,6 +24,12 @@ struct Cli {
     /// Address of the worker
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Let the route belong to a rollout, so that the router counts and samples
+    #[arg(long)]
+    rollout: bool,
+    /// Mirror this share of the requests, in parts per million
+    #[arg(long, default_value_t = 0, requires = "rollout", value_name = "PPM")]
+    mirror: u32,
 }
 
 struct Echo;
@@ -100,12 +106,18 @@ async fn main() -> anyhow::Result<()> {
         version: version.into(),
         weight_ppm,
     };
-    let arms = vec![arm("stable", "v1", 950_000), arm("canary", "v2", 50_000)];
+    let arms = vec![arm("stable", "v1", 950_000), arm("candidate", "v2", 50_000)];
     let route = Route {
         model: "echo".into(),
         kind: Kind::Analyst.into(),
         epoch: 1,
         arms,
+        rollout: cli.rollout.into(),
+        shadow: (cli.mirror > 0).then(|| Shadow {
+            arm: "candidate".into(),
+            sample_ppm: cli.mirror,
+            ..Shadow::default()
+        }),
         ..Route::default()
     };
     registry.put_route(&route, 0).await?;

@@ -214,10 +214,20 @@ impl Metrics {
         let labels = ModelLabels {
             model: model.to_owned(),
         };
+        let mirrored = |outcome| {
+            let model = model.to_owned();
+            self.mirrored.get_or_create_owned(&OutcomeLabels { model, outcome })
+        };
         ObserverMetrics {
             pairs: self.pairs.get_or_create_owned(&labels),
             disagreements: self.disagreements.get_or_create_owned(&labels),
-            mirrored: self.mirrored.clone(),
+            mirrored: MirrorMetrics {
+                sent: mirrored("sent"),
+                too_large: mirrored("too_large"),
+                no_place: mirrored("no_place"),
+                busy: mirrored("busy"),
+                error: mirrored("error"),
+            },
             sampled: self.sampled.clone(),
             model: labels.model,
         }
@@ -263,8 +273,9 @@ fn request_labels(labels: &ArmLabels, code: Code) -> RequestLabels {
 #[derive(Debug)]
 pub struct ObserverMetrics {
     model: String,
-    mirrored: Family<OutcomeLabels, Counter>,
     sampled: Family<OutcomeLabels, Counter>,
+    /// Requests chosen for mirroring.
+    pub mirrored: MirrorMetrics,
     /// Mirrored requests that both versions answered.
     pub pairs: Counter,
     /// Answers that differ.
@@ -272,22 +283,26 @@ pub struct ObserverMetrics {
 }
 
 impl ObserverMetrics {
-    /// Counts a request chosen for mirroring.
-    pub fn mirrored(&self, outcome: &'static str) {
-        self.mirrored.get_or_create(&self.labels(outcome)).inc();
-    }
-
     /// Counts a sampled answer.
     pub fn sampled(&self, outcome: &'static str) {
-        self.sampled.get_or_create(&self.labels(outcome)).inc();
+        let model = self.model.clone();
+        self.sampled.get_or_create(&OutcomeLabels { model, outcome }).inc();
     }
+}
 
-    fn labels(&self, outcome: &'static str) -> OutcomeLabels {
-        OutcomeLabels {
-            model: self.model.clone(),
-            outcome,
-        }
-    }
+/// Requests chosen for mirroring, by what came of it.
+#[derive(Debug)]
+pub struct MirrorMetrics {
+    /// Both versions answered.
+    pub sent: Counter,
+    /// Request or answer were too large to be kept.
+    pub too_large: Counter,
+    /// There was no place, or no worker.
+    pub no_place: Counter,
+    /// The candidate was too busy.
+    pub busy: Counter,
+    /// The candidate failed.
+    pub error: Counter,
 }
 
 /// Metrics of one arm.

@@ -89,7 +89,7 @@ pub async fn run(shared: Arc<Shared>, job: Job, request: MirrorJob, stable: Opti
         Err(Failed::NoWorker) => return shared.not_mirrored(Problem::NoPlace),
         Err(Failed::TooLarge) => return shared.not_mirrored(Problem::TooLarge),
         Err(Failed::Busy) => {
-            shared.metrics.mirrored("busy");
+            shared.metrics.mirrored.busy.inc();
             return shared.shadow(|card| card.busy += 1);
         }
         Err(Failed::Error(problem)) => return keep.failed(stable.as_ref(), problem),
@@ -130,7 +130,7 @@ struct Keep<'a> {
 
 impl Keep<'_> {
     fn pair(&self, sent: &Sent, compare: impl FnOnce(&mut ShadowCard) -> Vec<Difference>) {
-        self.shared.metrics.mirrored("sent");
+        self.shared.metrics.mirrored.sent.inc();
         self.shared.metrics.pairs.inc();
         let mut differences = Vec::new();
         self.shared.shadow(|card| {
@@ -145,7 +145,7 @@ impl Keep<'_> {
     }
 
     fn failed(&self, stable: Option<&Answer>, problem: String) {
-        self.shared.metrics.mirrored("error");
+        self.shared.metrics.mirrored.error.inc();
         self.shared.shadow(|card| card.candidate_errors += 1);
         let stable = stable.map_or_else(|| "answered".to_owned(), compare::describe);
         self.disagree(0, stable, problem);

@@ -194,12 +194,13 @@ impl Shared {
 
     /// Counts a request that was chosen for mirroring and not sent.
     pub fn not_mirrored(&self, problem: Problem) {
-        let (count, outcome) = match problem {
-            Problem::TooLarge => (&self.tally.too_large, "too_large"),
-            Problem::NoPlace => (&self.tally.no_place, "no_place"),
+        let (tally, mirrored) = (&self.tally, &self.metrics.mirrored);
+        let (count, metric) = match problem {
+            Problem::TooLarge => (&tally.too_large, &mirrored.too_large),
+            Problem::NoPlace => (&tally.no_place, &mirrored.no_place),
         };
         count.fetch_add(1, Ordering::Relaxed);
-        self.metrics.mirrored(outcome);
+        metric.inc();
     }
 
     /// Where an answer's frames are kept.
