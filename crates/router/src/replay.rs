@@ -9,6 +9,7 @@
 //! Only the newest attempt reads. An older one, which hyper may still be sending, ends with an error: that resets it.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -159,14 +160,14 @@ enum Sent {
     /// One attempt of a client's request.
     Live(Live),
     /// A copy.
-    Copy(std::vec::IntoIter<Bytes>),
+    Copy(VecDeque<Bytes>),
 }
 
 impl Replay {
     /// A body of these frames.
     #[must_use]
     pub fn of(frames: &[Bytes]) -> Self {
-        Self(Sent::Copy(frames.to_vec().into_iter()))
+        Self(Sent::Copy(frames.iter().cloned().collect()))
     }
 }
 
@@ -177,14 +178,14 @@ impl Body for Replay {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.0 {
             Sent::Live(live) => live.poll_frame(cx),
-            Sent::Copy(frames) => Poll::Ready(frames.next().map(|data| Ok(Frame::data(data)))),
+            Sent::Copy(frames) => Poll::Ready(frames.pop_front().map(|data| Ok(Frame::data(data)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Sent::Live(live) => live.is_end_stream(),
-            Sent::Copy(frames) => frames.len() == 0,
+            Sent::Copy(frames) => frames.is_empty(),
         }
     }
 

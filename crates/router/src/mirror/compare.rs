@@ -223,7 +223,7 @@ mod tests {
         let one = class("positive", 0.75);
         let stable = classes(&[one.clone(), one.clone()]);
         assert_eq!(comparable(&stable, &stable), Ok(()));
-        assert!(comparable(&stable, &classes(&[one.clone()])).is_err());
+        assert!(comparable(&stable, &classes(std::slice::from_ref(&one))).is_err());
         let refused = Answer::Classes(vec![Some(one), None]);
         assert!(comparable(&stable, &refused).is_err());
         assert_eq!(
