@@ -56,7 +56,7 @@ enum Command {
     #[command(subcommand)]
     Route(RouteCommand),
     /// Brings new versions into service by evidence: shadow, canary, blue-green, A/B
-    #[command(subcommand)]
+    #[command(subcommand, after_help = crate::rollout::EXAMPLES)]
     Rollout(RolloutCommand),
     Classify(ClassifyOptions),
     Critique(CritiqueOptions),

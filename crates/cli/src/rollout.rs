@@ -34,6 +34,15 @@ use crate::{
     table::table,
 };
 
+/// For who has never seen one.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  understudy rollout start sentiment v2     begin; `start --help` has the strategies, steps and gates
+  understudy rollout watch sentiment        see it live: q quits, p pauses, r resumes, a aborts
+  understudy rollout abort sentiment        give all traffic back, now
+  understudy rollout undo sentiment         the same after the promotion
+  understudy rollout wait sentiment         for scripts: exits with 0 promoted, 3 rolled back, 4 paused";
+
 const CODES: &str = "\
 Exit codes: 0 promoted (or, for the strategy shadow, that it ended well), 3 rolled back, 4 paused, 1 anything else that went wrong.";
 

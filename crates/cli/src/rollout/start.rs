@@ -21,7 +21,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   understudy rollout start sentiment v2                       shadow, then 1, 5, 25, 50 and 100%
-  understudy rollout start v2                                 the same, if only one model has a route
+  understudy rollout start v2                                 if only one model has a route
   understudy rollout start sentiment v2 --steps 5,50 --hold 5m --no-shadow
   understudy rollout start sentiment v2 --strategy blue-green --watch 30m
   understudy rollout start sentiment v2 --spec canary.yaml --wait && echo promoted
@@ -35,8 +35,7 @@ A spec file has the same parts and more, e.g.:
   gates: {alpha: 0.05, errors: {ratio_max: 1.5}, agreement: off}
   webhooks: [{url: 'https://example.org/hook', secret_env: HOOK_SECRET}]
 
-With --wait it exits with 0 if the candidate was promoted, 3 if it was rolled back, 4 if the rollout paused, 1 if
-anything else went wrong.";
+With --wait it exits with 0 if the candidate was promoted, 3 if it was rolled back, 4 if the rollout paused.";
 
 /// Brings a new version into service, step by step and by evidence
 ///
@@ -53,8 +52,6 @@ pub(crate) struct StartOptions {
     /// Version to bring in [default: what the file names, or the newest one]
     #[arg(value_parser = checked_name)]
     version: Option<String>,
-    #[command(flatten)]
-    spec: SpecOptions,
     /// End a running rollout of the model in favour of this one
     #[arg(long)]
     supersede: bool,
@@ -67,6 +64,9 @@ pub(crate) struct StartOptions {
     /// How long to wait; the rollout goes on after it [default: as long as it takes]
     #[arg(long, value_parser = time, value_name = "TIME", requires = "wait")]
     timeout: Option<Duration>,
+    // The last, as its heading holds for what follows.
+    #[command(flatten)]
+    spec: SpecOptions,
 }
 
 /// What a rollout is about.

@@ -1,5 +1,7 @@
 //! `rollout` against a router whose rollouts go as the test says.
 
+mod terminal;
+
 use std::fs;
 
 use tempfile::TempDir;

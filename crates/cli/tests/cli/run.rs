@@ -69,6 +69,7 @@ async fn wrong_usage_is_two_and_help_has_examples() {
         &["up"][..],
         &["models", "publish"],
         &["route", "set"],
+        &["rollout"],
         &["rollout", "start"],
         &["rollout", "watch"],
         &["classify"],
