@@ -27,7 +27,7 @@ pub(super) struct Lead {
     models: BTreeMap<String, Managed>,
     /// Changes of which nobody knows whether they were written.
     unsure: BTreeMap<String, Change>,
-    /// Records that cannot be used, by their generation: each is complained of once.
+    /// Generations of records that cannot be used.
     unusable: BTreeMap<String, u64>,
 }
 
@@ -71,7 +71,8 @@ impl Lead {
         let view = self.desk.views.rollouts.view();
         self.models.retain(|model, _| view.records.contains_key(model));
         for (model, record) in &view.records {
-            if !self.models.contains_key(model) && is_over(record) {
+            let unusable = self.unusable.get(model) == Some(&record.generation);
+            if unusable || (!self.models.contains_key(model) && is_over(record)) {
                 continue;
             }
             match self.look(model).await {
@@ -132,8 +133,10 @@ impl Lead {
     fn is_outdated(&self, managed: &Managed) -> bool {
         let model = &managed.record.value.model;
         let (rollouts, routes) = (self.desk.views.rollouts.view(), self.desk.views.routes.view());
+        // Not the whole records: JSON is read to within the last digit of a fraction only.
+        let version = |record: &v1::Rollout| (record.number, record.generation);
         let record_differs = rollouts.revision >= managed.record.mod_revision
-            && rollouts.records.get(model) != Some(&managed.record.value);
+            && rollouts.records.get(model).map(version) != Some(version(&managed.record.value));
         let route = managed.route.as_ref();
         let route_differs = routes.revision >= route.map_or(0, |stored| stored.mod_revision)
             && routes.records.get(model) != route.map(|stored| &stored.value);
@@ -145,17 +148,16 @@ impl Lead {
         let (record, route) = self.desk.read(model).await?;
         let Some(record) = record else { return Ok(false) };
         if let Some(change) = self.unsure.remove(model)
-            && change.record == record.value
+            && change.record.generation == record.value.generation
+            && change.record.history == record.value.history
         {
             self.desk.announce(&change);
         }
         let rollout = match rollout_from(&record.value) {
             Ok(rollout) => rollout,
             Err(problem) => {
-                let generation = record.value.generation;
-                if self.unusable.insert(model.to_owned(), generation) != Some(generation) {
-                    tracing::error!(model, %problem, "the rollout's record cannot be used; start another one");
-                }
+                tracing::error!(model, %problem, "the rollout's record cannot be used; start another one");
+                self.unusable.insert(model.to_owned(), record.value.generation);
                 return Ok(false);
             }
         };

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use understudy_rollout::{
     distinct::Distinct,
-    scorecard::{ArmCard, Moments, Predictions, ShadowCard, Slice},
+    scorecard::{ArmCard, LatencyMark, Moments, Predictions, ShadowCard, Slice},
     sketch::Sketch,
     spec::{ErrorGate, Gates, LatencyGate, Spec, Step, Strategy as Course},
 };
@@ -176,7 +176,13 @@ fn rollout() -> impl Strategy<Value = Rollout> {
             any::<(u64, u64, bool)>(),
             settled,
         );
-        (parts, proptest::option::of(shadow())).prop_map(move |(parts, settled_shadow)| {
+        let mark = (any::<u64>(), sketch(), sketch()).prop_map(|(epoch, stable, candidate)| LatencyMark {
+            epoch,
+            stable,
+            candidate,
+        });
+        let cards = (proptest::option::of(shadow()), proptest::option::of(mark));
+        (parts, cards).prop_map(move |(parts, (settled_shadow, latency_mark))| {
             let (phase, elapsed, stalled, (number, route_epoch, approved), settled) = parts;
             Rollout {
                 number,
@@ -188,7 +194,7 @@ fn rollout() -> impl Strategy<Value = Rollout> {
                 approved,
                 settled,
                 settled_shadow,
-                latency_mark: None,
+                latency_mark,
             }
         })
     })

@@ -1,0 +1,188 @@
+//! The leader dies, the registry goes away, and rollouts go on.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use understudy_protocol::v1::{AbortRolloutRequest, GetRouteRequest, Phase, Rollout, Route};
+
+use crate::{
+    kit::MODEL,
+    rollout::{Peer, Stage, Traffic, canary, course, eventually, record, status, told},
+};
+
+/// The transitions of a canary with two steps; the first is the operator's.
+const COURSE: [(Phase, u32); 11] = [
+    (Phase::Loading, 0),
+    (Phase::Shifting, 0),
+    (Phase::Baking, 0),
+    (Phase::Judging, 0),
+    (Phase::Shifting, 1),
+    (Phase::Baking, 1),
+    (Phase::Judging, 1),
+    (Phase::Promoting, 0),
+    (Phase::Watching, 0),
+    (Phase::Standby, 0),
+    (Phase::Done, 0),
+];
+
+/// Kills the leader at each transition, on its way to the registry or after it arrived there.
+async fn kill_the_leader_at_each_transition(arrives: bool) {
+    let mut stage = Stage::start(2).await;
+    let mut traffic = Traffic::start(&stage.peers).await;
+    let registry = stage.registry.client().await;
+    let weights: Arc<Mutex<Vec<(u64, u32)>>> = Arc::default();
+    let (mut routes, noted) = (registry.follow::<Route>(), Arc::clone(&weights));
+    let watch = tokio::spawn(async move {
+        loop {
+            if let Some(route) = routes.view().records.get(MODEL) {
+                let candidate = route.arms.iter().find(|arm| arm.version == "v2");
+                noted
+                    .lock()
+                    .unwrap()
+                    .push((route.epoch, candidate.map_or(0, |arm| arm.weight_ppm)));
+            }
+            routes.changed().await;
+        }
+    });
+    eventually("somebody leads", async || {
+        stage
+            .peers
+            .iter()
+            .any(|peer| peer.metric("understudy_rollout_leader ") > Some(0.5))
+    })
+    .await;
+
+    let mut begun = false;
+    for (index, (phase, step)) in COURSE.into_iter().enumerate() {
+        let word = match step {
+            0 => format!("\"status\": {{\n    \"phase\": \"{}\",\n    \"", phase.as_str_name()),
+            step => format!("\"phase\": \"{}\",\n    \"step\": {step},", phase.as_str_name()),
+        };
+        stage.peers.iter().for_each(|peer| peer.wire.cut_at(&word, arrives));
+        if !begun {
+            stage
+                .first()
+                .begin(canary("v2", &[100_000, 500_000], 100))
+                .await
+                .unwrap();
+            begun = true;
+        }
+        eventually(&format!("the leader writes {phase:?} {step}"), async || {
+            stage.peers.iter().any(|peer| peer.wire.is_cut())
+        })
+        .await;
+        let dead = stage.peers.iter().position(|peer| peer.wire.is_cut()).unwrap();
+        let mut dead = stage.peers.remove(dead);
+        traffic.leave(&dead.name).await;
+        dead.kill();
+        let is_there = |record: &Rollout| (status(record).phase(), status(record).step) == (phase, step);
+        if arrives {
+            eventually("it arrived", async || is_there(&record(&registry).await)).await;
+        } else {
+            assert!(!is_there(&record(&registry).await), "it arrived");
+        }
+        stage.peer(&format!("r{}", index + 2)).await;
+        traffic.through(stage.peers.last().unwrap()).await;
+    }
+    let record = stage.reaches(Phase::Done).await;
+    let mut expected = vec![(Phase::Pending, 0)];
+    expected.extend(COURSE);
+    assert_eq!(course(&record), expected, "each transition once: {:#?}", told(&record));
+    assert_eq!(stage.weights().await, [("v2".to_owned(), 1_000_000)].into());
+    let seen = traffic.stop().await;
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    watch.abort();
+    let mut weights = weights.lock().unwrap().clone();
+    weights.dedup();
+    assert!(weights.is_sorted_by_key(|(epoch, _)| *epoch), "{weights:?}");
+    assert!(
+        weights.is_sorted_by_key(|(_, weight)| *weight),
+        "a weight went backwards: {weights:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_dies_right_before_each_transition() {
+    kill_the_leader_at_each_transition(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_dies_right_after_each_transition() {
+    kill_the_leader_at_each_transition(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_is_away_during_a_canary() {
+    let mut stage = Stage::start(2).await;
+    let traffic = Traffic::start(&stage.peers).await;
+    stage
+        .first()
+        .begin(canary("v2", &[200_000, 500_000], 1_500))
+        .await
+        .unwrap();
+    stage.reaches(Phase::Baking).await;
+    stage.registry.kill();
+    // Until what was on its way has ended.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    traffic.take();
+    // Longer than all leases, and than all the holds.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let seen = traffic.take();
+    let share = seen.of("v2") as f64 / (seen.of("v1") + seen.of("v2")) as f64;
+    assert!((0.19..0.21).contains(&share), "the weights stay: {seen:?}");
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    stage.registry.restart().await;
+    let record = stage.reaches(Phase::Done).await;
+    assert!(course(&record).contains(&(Phase::Shifting, 1)), "{:#?}", told(&record));
+    let seen = traffic.stop().await;
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_reaches_all_routers_within_a_second() {
+    const ROLLBACKS: usize = 50;
+    let stage = Stage::start(2).await;
+    let mut times = Vec::new();
+    for number in 0..ROLLBACKS {
+        let peer = &stage.peers[number % 2];
+        peer.begin(canary("v2", &[500_000], 60_000)).await.unwrap();
+        stage.reaches(Phase::Baking).await;
+        let mut rollouts = stage.peers[(number + number / 2) % 2].rollouts().await;
+        let decided = Instant::now();
+        let request = AbortRolloutRequest {
+            model: MODEL.into(),
+            reason: "measured".into(),
+            local: false,
+        };
+        let (aborted, first, second) = tokio::join!(
+            rollouts.abort_rollout(request),
+            gives_all_to_stable(&stage.peers[0], decided),
+            gives_all_to_stable(&stage.peers[1], decided),
+        );
+        aborted.unwrap();
+        times.push(first.max(second));
+        stage.reaches(Phase::RolledBack).await;
+    }
+    times.sort();
+    let [p50, p99] = [ROLLBACKS / 2, ROLLBACKS * 99 / 100].map(|index| times[index]);
+    println!("rollback on all routers, from the command on: p50 {p50:?}, p99 {p99:?} of {ROLLBACKS}");
+    assert!(p99 < Duration::from_secs(1), "{times:?}");
+}
+
+/// How long after the decision this router serves the stable version only.
+async fn gives_all_to_stable(peer: &Peer, decided: Instant) -> Duration {
+    let mut routes = peer.routes().await;
+    loop {
+        let request = GetRouteRequest { model: MODEL.into() };
+        let answer = routes.get_route(request).await.unwrap().into_inner();
+        let route = answer.route.unwrap();
+        // Traffic is told only of the route that is served.
+        if route.arms[0].weight_ppm == 1_000_000 && answer.traffic.len() == route.arms.len() {
+            return decided.elapsed();
+        }
+        assert!(decided.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
