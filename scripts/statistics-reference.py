@@ -128,15 +128,15 @@ def difference_cases(rng):
             (rng.normal(0.7 + 0.1 * i, 0.2, s), rng.normal(0.7 + 0.1 * i + shift, 0.25, c))
             for i, (s, c) in enumerate(sizes)
         ]
-        informations = [1 / (np.var(s, ddof=1) / len(s) + np.var(c, ddof=1) / len(c)) for s, c in slices]
+        information = [1 / (np.var(s, ddof=1) / len(s) + np.var(c, ddof=1) / len(c)) for s, c in slices]
         differences = [np.mean(c) - np.mean(s) for s, c in slices]
-        information, count = sum(informations), sum(len(c) for _, c in slices)
-        score = sum(i * (d - null) for i, d in zip(informations, differences))
+        information, count = sum(information), sum(len(c) for _, c in slices)
+        score = sum(i * (d - null) for i, d in zip(information, differences))
         yield {
             "slices": [[moments(s), moments(c)] for s, c in slices],
             "null": null,
             "alpha": alpha,
-            "estimate": float(np.average(differences, weights=informations)),
+            "estimate": float(np.average(differences, weights=information)),
             "ln_e": mixture(score, information, rho_squared(alpha) * count / information),
             "is_above": bool(score > 0),
         }

@@ -10,7 +10,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    let sources = ["analyst", "scribe", "records", "rollout", "admin"].map(|name| format!("understudy/v1/{name}.proto"));
+    let sources =
+        ["analyst", "scribe", "records", "rollout", "admin"].map(|name| format!("understudy/v1/{name}.proto"));
     println!("cargo:rerun-if-changed={}", root.display());
 
     let descriptors = protox::compile(&sources, [&root])?;
