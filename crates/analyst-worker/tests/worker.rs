@@ -134,7 +134,7 @@ impl Cluster {
             kind: Kind::Analyst.into(),
             epoch: current.as_ref().map_or(1, |stored| stored.value.epoch + 1),
             arms: arms.collect(),
-            pinning: 0,
+            ..Route::default()
         };
         self.registry
             .put_route(&route, current.map_or(0, |stored| stored.mod_revision))

@@ -74,7 +74,7 @@ mod tests {
                 version: "v1".into(),
                 weight_ppm: 1_000_000,
             }],
-            pinning: 0,
+            ..Route::default()
         }
     }
 
