@@ -92,7 +92,7 @@ impl App {
         let service = AnalystService::new(worker.versions(), pipeline, &limits, metrics.clone());
         let request_bytes_max = limits.batch_max.get().max(16).saturating_mul(TEXT_BYTES_MAX);
         let service = AnalystServer::new(service).max_decoding_message_size(request_bytes_max);
-        let routes = Routes::new(Edge::new(service, metrics));
+        let routes = Routes::new(Edge::new(service, metrics).with_faults(worker.faults()));
         Ok(Self {
             worker,
             routes,

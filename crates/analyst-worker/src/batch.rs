@@ -92,6 +92,12 @@ impl<T> Queue<T> {
         self.waiting.is_empty()
     }
 
+    /// The text that waits for longest.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Waiting<T>> {
+        self.waiting.first_key_value().map(|(_, text)| text)
+    }
+
     /// Texts that wait.
     #[must_use]
     pub fn len(&self) -> usize {

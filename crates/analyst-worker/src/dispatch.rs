@@ -3,10 +3,13 @@
 //! An engine that finds work takes it at once; work waits only while every engine is busy. A caller holds a [`Ticket`]
 //! for each text, and dropping it (a lost connection, a passed deadline) takes the text out of the queue there and then,
 //! so that it costs neither room nor engine time.
+//!
+//! Copies that no client waits for (shadow work) have a queue and an engine of their own. It takes from that queue only while
+//! no other text waits and an engine is idle, so a client's text never finds an engine busy with a copy.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -17,6 +20,20 @@ use crate::{
     held::Held,
     metrics::{Dropped, Metrics, Stage, Version},
 };
+
+/// A client's text that waited for longer says that there is no capacity to spare.
+const PRESSED_WAIT: Duration = Duration::from_millis(50);
+/// The largest batch of copies, as a part of the largest batch: it shares the machine with what comes meanwhile.
+const SHADOW_BATCH_DIVISOR: usize = 4;
+
+/// What an engine computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// What clients wait for.
+    Primary,
+    /// Copies, from spare capacity.
+    Shadow,
+}
 
 /// A text for an engine.
 pub struct Job<H> {
@@ -47,6 +64,8 @@ pub struct Room {
 pub struct Dispatch<H> {
     state: Mutex<State<H>>,
     work: Condvar,
+    /// There may be capacity to spare.
+    spare: Condvar,
     budget: Budget,
     metrics: Metrics,
 }
@@ -59,8 +78,19 @@ struct Queued<H> {
 
 struct State<H> {
     queue: Queue<Queued<H>>,
+    shadow: Queue<Queued<H>>,
+    /// Of those that compute what clients wait for.
     idle_engines: usize,
     closed: bool,
+}
+
+impl<H> State<H> {
+    fn queue_of(&mut self, duty: Duty) -> &mut Queue<Queued<H>> {
+        match duty {
+            Duty::Primary => &mut self.queue,
+            Duty::Shadow => &mut self.shadow,
+        }
+    }
 }
 
 impl<H: Held> Dispatch<H> {
@@ -69,20 +99,31 @@ impl<H: Held> Dispatch<H> {
     pub fn new(budget: Budget, metrics: Metrics) -> Self {
         let state = State {
             queue: Queue::default(),
+            shadow: Queue::default(),
             idle_engines: 0,
             closed: false,
         };
         Self {
             state: Mutex::new(state),
             work: Condvar::new(),
+            spare: Condvar::new(),
             budget,
             metrics,
         }
     }
 
+    /// Whether clients' texts wait so long that copies should not be taken in.
+    pub fn is_pressed(&self) -> bool {
+        let state = self.lock();
+        let oldest = state.queue.oldest();
+        oldest.is_some_and(|oldest| oldest.item.job.since.elapsed() > PRESSED_WAIT)
+    }
+
     /// Puts a call's texts into the queue, all at once.
     pub fn push(self: &Arc<Self>, jobs: Vec<Job<H>>, room: Room) -> Vec<Ticket<H>> {
         let many = jobs.len() > 1;
+        let shadow = jobs.iter().any(|job| job.version.shadow);
+        let duty = if shadow { Duty::Shadow } else { Duty::Primary };
         let room = Arc::new(room);
         let mut state = self.lock();
         let tickets = jobs
@@ -93,7 +134,7 @@ impl<H: Held> Dispatch<H> {
                 // its texts holds it.
                 let group = std::ptr::from_ref(job.held.loaded()).addr();
                 let (tokens, deadline) = (job.ids.len(), job.deadline);
-                let place = state.queue.push(Waiting {
+                let place = state.queue_of(duty).push(Waiting {
                     group,
                     tokens,
                     deadline,
@@ -104,12 +145,15 @@ impl<H: Held> Dispatch<H> {
                 });
                 Ticket {
                     dispatch: Arc::clone(self),
+                    duty,
                     place,
                 }
             })
             .collect();
         drop(state);
-        if many {
+        if duty == Duty::Shadow {
+            self.spare.notify_one();
+        } else if many {
             self.work.notify_all();
         } else {
             self.work.notify_one();
@@ -118,9 +162,12 @@ impl<H: Held> Dispatch<H> {
     }
 
     /// Waits for work; `None` once the queue is closed and empty.
-    pub fn next(&self) -> Option<Vec<Job<H>>> {
+    pub fn next(&self, duty: Duty) -> Option<Vec<Job<H>>> {
         loop {
-            let (taken, closed) = self.wait();
+            let (taken, closed) = match duty {
+                Duty::Primary => self.wait(),
+                Duty::Shadow => self.wait_for_spare(),
+            };
             for late in taken.expired {
                 let job = late.item.job;
                 self.leave(&job);
@@ -152,7 +199,28 @@ impl<H: Held> Dispatch<H> {
                 state.idle_engines -= 1;
                 return (taken, state.closed);
             }
+            if !state.shadow.is_empty() {
+                self.spare.notify_one();
+            }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn wait_for_spare(&self) -> (Taken<Queued<H>>, bool) {
+        let budget = Budget {
+            tokens_max: self.budget.tokens_max / SHADOW_BATCH_DIVISOR,
+            ..self.budget
+        };
+        let mut state = self.lock();
+        loop {
+            let is_spare = state.queue.is_empty() && state.idle_engines > 0;
+            if is_spare || state.closed {
+                let taken = state.shadow.take(budget, 1, Instant::now());
+                if !taken.batch.is_empty() || !taken.expired.is_empty() || state.closed {
+                    return (taken, state.closed);
+                }
+            }
+            state = self.spare.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -160,6 +228,7 @@ impl<H: Held> Dispatch<H> {
     pub fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
+        self.spare.notify_all();
     }
 
     fn leave(&self, job: &Job<H>) {
@@ -174,12 +243,13 @@ impl<H: Held> Dispatch<H> {
 /// A caller's hold on a text in the queue.
 pub struct Ticket<H: Held> {
     dispatch: Arc<Dispatch<H>>,
+    duty: Duty,
     place: u64,
 }
 
 impl<H: Held> Drop for Ticket<H> {
     fn drop(&mut self) {
-        let left = self.dispatch.lock().queue.remove(self.place);
+        let left = self.dispatch.lock().queue_of(self.duty).remove(self.place);
         if let Some(Waiting {
             deadline,
             item: Queued { job, _room },

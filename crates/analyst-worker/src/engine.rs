@@ -3,6 +3,9 @@
 //! An engine owns its thread, because the native library keeps per-thread state and a computation blocks. A failed
 //! computation is INTERNAL for its batch. A panic loses the batch in hand, whose callers are told UNAVAILABLE (a retry
 //! elsewhere is safe), and the engine starts over.
+//!
+//! One engine more computes copies that no client waits for. Its thread has the lowest priority, so that on a CPU, where all
+//! share the cores, a client's text that comes meanwhile does not wait for it.
 
 use std::{
     any::Any,
@@ -14,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    dispatch::{Dispatch, Job},
+    dispatch::{Dispatch, Duty, Job},
     error::Failure,
     held::Held,
     metrics::{Metrics, Stage},
@@ -23,6 +26,8 @@ use crate::{
 
 /// Pause before an engine starts over, so that one that dies at once does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// The highest niceness, which is the lowest priority. On Linux a thread has one of its own.
+const SHADOW_NICENESS: i32 = 19;
 
 /// The engines of a process. They finish what waits and end when this is dropped.
 pub struct Engines<H: Held> {
@@ -31,21 +36,22 @@ pub struct Engines<H: Held> {
 }
 
 impl<H: Held> Engines<H> {
-    /// Starts `count` engines. `prepare` runs first on each thread.
+    /// Starts `count` engines, and the one for copies. `prepare` runs first on each thread.
     ///
     /// # Errors
     /// If the system gives no more threads.
     pub fn start(dispatch: &Arc<Dispatch<H>>, count: usize, prepare: fn(), metrics: &Metrics) -> io::Result<Self> {
         let mut engines = Self {
             dispatch: Arc::clone(dispatch),
-            threads: Vec::with_capacity(count),
+            threads: Vec::with_capacity(count + 1),
         };
-        for number in 0..count {
+        let primary = (0..count).map(|number| (format!("engine-{number}"), Duty::Primary));
+        for (name, duty) in primary.chain([("engine-shadow".to_owned(), Duty::Shadow)]) {
             let (dispatch, metrics) = (Arc::clone(dispatch), metrics.clone());
-            let thread = thread::Builder::new().name(format!("engine-{number}"));
+            let thread = thread::Builder::new().name(name.clone());
             engines
                 .threads
-                .push(thread.spawn(move || keep_running(number, prepare, &dispatch, &metrics))?);
+                .push(thread.spawn(move || keep_running(&name, duty, prepare, &dispatch, &metrics))?);
         }
         Ok(engines)
     }
@@ -61,19 +67,24 @@ impl<H: Held> Drop for Engines<H> {
     }
 }
 
-fn keep_running<H: Held>(number: usize, prepare: fn(), dispatch: &Dispatch<H>, metrics: &Metrics) {
+fn keep_running<H: Held>(name: &str, duty: Duty, prepare: fn(), dispatch: &Dispatch<H>, metrics: &Metrics) {
+    if duty == Duty::Shadow
+        && let Err(error) = rustix::process::setpriority_process(None, SHADOW_NICENESS)
+    {
+        tracing::warn!(%error, "copies are computed at the priority of everything else, so they may slow clients down");
+    }
     loop {
         // Nothing that the engine shares is left half-changed by a panic: the queue's lock is not held while computing.
         let run = || {
             prepare();
-            while let Some(batch) = dispatch.next() {
+            while let Some(batch) = dispatch.next(duty) {
                 compute(batch, metrics);
             }
         };
         let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else {
             return;
         };
-        tracing::error!(engine = number, panic = what(&*panic), "an engine died and starts over");
+        tracing::error!(engine = name, panic = what(&*panic), "an engine died and starts over");
         metrics.engine_restarts.inc();
         thread::sleep(RESTART_PAUSE);
     }

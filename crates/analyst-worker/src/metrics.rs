@@ -13,29 +13,31 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Which version a figure is about.
+/// Which version a figure is about, and for whom it worked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Version {
     /// Its model.
     pub model: String,
     /// Its name.
     pub version: String,
+    /// Copies, whose answers no client sees, are counted apart.
+    pub shadow: bool,
 }
 
 /// Labels of finished calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
     method: &'static str,
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     code: String,
 }
 
 /// Labels of a stage's latency.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageOf {
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     stage: Stage,
 }
 
@@ -53,8 +55,8 @@ pub enum Stage {
 /// Labels of dropped work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DroppedFor {
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     reason: Dropped,
 }
 
@@ -150,15 +152,8 @@ impl Metrics {
 
     /// Counts a call that ended.
     pub fn call_ended(&self, method: &'static str, version: &Version, code: tonic::Code) {
-        let Version { model, version } = version.clone();
-        self.calls
-            .get_or_create(&Call {
-                method,
-                model,
-                version,
-                code: format!("{code:?}"),
-            })
-            .inc();
+        let (version, code) = (version.clone(), format!("{code:?}"));
+        self.calls.get_or_create(&Call { method, version, code }).inc();
     }
 
     /// A text came into the queue.
@@ -175,8 +170,8 @@ impl Metrics {
 
     /// A text was dropped from the queue.
     pub fn dropped(&self, version: &Version, reason: Dropped) {
-        let Version { model, version } = version.clone();
-        self.dropped.get_or_create(&DroppedFor { model, version, reason }).inc();
+        let version = version.clone();
+        self.dropped.get_or_create(&DroppedFor { version, reason }).inc();
     }
 
     /// An engine begins a batch.
@@ -189,9 +184,9 @@ impl Metrics {
 
     /// A text left a stage.
     pub fn stage(&self, version: &Version, stage: Stage, took: Duration) {
-        let Version { model, version } = version.clone();
+        let version = version.clone();
         self.stages
-            .get_or_create(&StageOf { model, version, stage })
+            .get_or_create(&StageOf { version, stage })
             .observe(took.as_secs_f64());
     }
 }
@@ -208,7 +203,12 @@ fn float(count: usize) -> f64 {
 impl understudy_worker::Calls for Metrics {
     const METHODS: &'static [&'static str] = &["Classify", "ClassifyBatch", "ClassifyStream", "GetModelInfo"];
 
-    fn refused(&self, method: &'static str, code: tonic::Code) {
-        self.call_ended(method, &Version::default(), code);
+    fn refused(&self, refused: &understudy_worker::Refused<'_>) {
+        let version = Version {
+            model: refused.model.to_owned(),
+            version: refused.version.to_owned(),
+            shadow: refused.shadow,
+        };
+        self.call_ended(refused.method, &version, refused.code);
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! unary    try to get room ──┐
-//!                            ├─► tokenise (bounded threads) ─► room for tokens ─► queue ─► engine
+//!                            ├─► tokenise (bounded threads) ─► room for tokens ─► queue ─► engines
 //! streams  wait for room ────┘
+//! shadow   try to get room ────► tokenise (one thread) ─► room for tokens ─► queue of its own ─► engine of low priority
 //! ```
 //!
-//! Room is counted apart for unary calls and for streams: a full queue refuses unary calls, while streams wait (their
-//! clients are slowed down by HTTP/2 flow control), and neither can shut the other out.
+//! Room is counted apart for each lane: a full queue refuses unary calls, while streams wait (their clients are slowed down by
+//! HTTP/2 flow control), and neither can shut the other out. Copies that no client waits for have little room, and none while
+//! clients' texts wait long.
 
 use std::{sync::Arc, time::Instant};
 
@@ -30,9 +32,14 @@ pub struct Bounds {
     pub queue_depth_max: usize,
     /// Tokens that wait, in each lane.
     pub queue_tokens_max: usize,
+    /// Texts of copies that wait.
+    pub shadow_depth_max: usize,
     /// Texts that are tokenised at once.
     pub tokenizer_threads: usize,
 }
+
+/// A few batches: what cannot be served soon is better refused, as the sample is random anyway.
+const SHADOW_DEPTH_MAX: usize = 64;
 
 impl Bounds {
     /// The bounds that the flags ask for.
@@ -41,6 +48,8 @@ impl Bounds {
         Self {
             queue_depth_max: limits.queue_depth_max.get(),
             queue_tokens_max: limits.queue_tokens_max.get(),
+            // A whole batch must fit.
+            shadow_depth_max: SHADOW_DEPTH_MAX.max(limits.batch_max.get()),
             tokenizer_threads: limits.tokenizer_threads.map_or(cores, std::num::NonZero::get),
         }
     }
@@ -53,6 +62,8 @@ pub enum Lane {
     Unary,
     /// Waits until there is some.
     Stream,
+    /// Refused when there is none, or no capacity to spare.
+    Shadow,
 }
 
 /// A classified text.
@@ -71,11 +82,12 @@ pub struct Pipeline<H> {
     dispatch: Arc<Dispatch<H>>,
     unary: Space,
     streams: Space,
-    tokenizers: Arc<Semaphore>,
+    shadow: Space,
     metrics: Metrics,
 }
 
 struct Space {
+    tokenizers: Arc<Semaphore>,
     texts: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
     tokens_max: usize,
@@ -86,18 +98,19 @@ impl<H: Held> Pipeline<H> {
     /// A pipeline that ends in this queue.
     #[must_use]
     pub fn new(dispatch: Arc<Dispatch<H>>, bounds: Bounds, metrics: Metrics) -> Self {
-        let space = |waits| Space {
-            texts: Arc::new(Semaphore::new(bounds.queue_depth_max)),
+        let tokenizers = Arc::new(Semaphore::new(bounds.tokenizer_threads));
+        let space = |depth_max, tokenizers: &Arc<Semaphore>, waits| Space {
+            tokenizers: Arc::clone(tokenizers),
+            texts: Arc::new(Semaphore::new(depth_max)),
             tokens: Arc::new(Semaphore::new(bounds.queue_tokens_max)),
             tokens_max: bounds.queue_tokens_max,
             waits,
         };
-        let tokenizers = Arc::new(Semaphore::new(bounds.tokenizer_threads));
         Self {
             dispatch,
-            unary: space(false),
-            streams: space(true),
-            tokenizers,
+            unary: space(bounds.queue_depth_max, &tokenizers, false),
+            streams: space(bounds.queue_depth_max, &tokenizers, true),
+            shadow: space(bounds.shadow_depth_max, &Arc::new(Semaphore::new(1)), false),
             metrics,
         }
     }
@@ -113,17 +126,22 @@ impl<H: Held> Pipeline<H> {
         lane: Lane,
         deadline: Option<Instant>,
     ) -> Result<Vec<Answer>, Failure> {
-        let space = if lane == Lane::Unary {
-            &self.unary
-        } else {
-            &self.streams
+        let space = match lane {
+            Lane::Unary => &self.unary,
+            Lane::Stream => &self.streams,
+            Lane::Shadow => &self.shadow,
         };
+        if lane == Lane::Shadow && self.dispatch.is_pressed() {
+            return Err(Failure::QueueFull("texts of clients wait"));
+        }
         let version = Arc::new(Version {
             model: held.model().to_owned(),
             version: held.version().to_owned(),
+            shadow: lane == Lane::Shadow,
         });
         let room = space.room_for_texts(texts.len()).await?;
-        let texts = try_join_all(texts.into_iter().map(|text| self.tokenise(held, &version, text))).await?;
+        let tokenise = |text| self.tokenise(held, &version, &space.tokenizers, text);
+        let texts = try_join_all(texts.into_iter().map(tokenise)).await?;
         let tokens = space
             .room_for_tokens(texts.iter().map(|text| text.ids.len()).sum())
             .await?;
@@ -162,9 +180,15 @@ impl<H: Held> Pipeline<H> {
         Ok(answers)
     }
 
-    async fn tokenise(&self, held: &H, version: &Version, text: String) -> Result<Tokens, Failure> {
+    async fn tokenise(
+        &self,
+        held: &H,
+        version: &Version,
+        tokenizers: &Arc<Semaphore>,
+        text: String,
+    ) -> Result<Tokens, Failure> {
         let began = Instant::now();
-        let Ok(turn) = Arc::clone(&self.tokenizers).acquire_owned().await else {
+        let Ok(turn) = Arc::clone(tokenizers).acquire_owned().await else {
             return Err(Failure::EngineLost);
         };
         let held = held.clone();

@@ -18,7 +18,7 @@ use understudy_protocol::{
         analyst_server::Analyst, classify_stream_response,
     },
 };
-use understudy_worker::{Arrival, undecodable, within};
+use understudy_worker::{Arrival, is_shadow, undecodable, within};
 
 use crate::{
     check,
@@ -57,8 +57,8 @@ impl<V: Holder> AnalystService<V> {
         let mut call = Call {
             method,
             version: Version {
-                model: String::new(),
-                version: String::new(),
+                shadow: is_shadow(metadata.as_ref()),
+                ..Version::default()
             },
             stamp: None,
             metrics: self.metrics.clone(),
@@ -80,14 +80,18 @@ impl<V: Holder> AnalystService<V> {
         &self,
         method: &'static str,
         request: Request<Q>,
-        work: impl FnOnce(V::Held, Q, Option<Instant>) -> F,
+        work: impl FnOnce(V::Held, Q, Terms) -> F,
     ) -> Result<Response<A>, Status>
     where
         F: Future<Output = Result<A, Status>>,
     {
         let deadline = Arrival::reach(&request).deadline;
         let (held, mut call) = self.open(method, request.metadata())?;
-        let answer = within(deadline, work(held, request.into_inner(), deadline)).await;
+        let terms = Terms {
+            lane: if call.version.shadow { Lane::Shadow } else { Lane::Unary },
+            deadline,
+        };
+        let answer = within(deadline, work(held, request.into_inner(), terms)).await;
         match answer.unwrap_or_else(|| Err(Failure::Expired.into())) {
             Ok(answer) => {
                 let mut response = Response::new(answer);
@@ -103,9 +107,9 @@ impl<V: Holder> AnalystService<V> {
 #[tonic::async_trait]
 impl<V: Holder> Analyst for AnalystService<V> {
     async fn classify(&self, request: Request<ClassifyRequest>) -> Result<Response<ClassifyResponse>, Status> {
-        self.unary("Classify", request, async |held, request, deadline| {
+        self.unary("Classify", request, async |held, request, terms| {
             check::text("text", &request.text)?;
-            let classification = classify_one(&self.pipeline, &held, request.text, Lane::Unary, deadline).await?;
+            let classification = classify_one(&self.pipeline, &held, request.text, terms).await?;
             Ok(ClassifyResponse {
                 classification: Some(classification),
             })
@@ -117,11 +121,11 @@ impl<V: Holder> Analyst for AnalystService<V> {
         &self,
         request: Request<ClassifyBatchRequest>,
     ) -> Result<Response<ClassifyBatchResponse>, Status> {
-        self.unary("ClassifyBatch", request, async |held, request, deadline| {
+        self.unary("ClassifyBatch", request, async |held, request, terms| {
             check::texts(&request.texts, self.batch_max)?;
             let answers = self
                 .pipeline
-                .classify(&held, request.texts, Lane::Unary, deadline)
+                .classify(&held, request.texts, terms.lane, terms.deadline)
                 .await?;
             let classifications = answers
                 .into_iter()
@@ -147,7 +151,14 @@ impl<V: Holder> Analyst for AnalystService<V> {
         let texts = Texts {
             requests: request.into_inner(),
             ahead_max: self.stream_ahead_max,
-            deadline,
+            terms: Terms {
+                lane: if call.version.shadow {
+                    Lane::Shadow
+                } else {
+                    Lane::Stream
+                },
+                deadline,
+            },
         };
         tokio::spawn(texts.answer(Arc::clone(&self.pipeline), held, answers, call));
         Ok(response)
@@ -171,14 +182,20 @@ impl<V: Holder> Analyst for AnalystService<V> {
     }
 }
 
+/// What a call's texts are worked on by.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    lane: Lane,
+    deadline: Option<Instant>,
+}
+
 async fn classify_one<H: Held>(
     pipeline: &Pipeline<H>,
     held: &H,
     text: String,
-    lane: Lane,
-    deadline: Option<Instant>,
+    terms: Terms,
 ) -> Result<Classification, Failure> {
-    let answers = pipeline.classify(held, vec![text], lane, deadline).await?;
+    let answers = pipeline.classify(held, vec![text], terms.lane, terms.deadline).await?;
     let answer = answers.into_iter().next().ok_or(Failure::EngineLost)?;
     Ok(classification(held, answer))
 }
@@ -187,7 +204,7 @@ async fn classify_one<H: Held>(
 struct Texts {
     requests: Streaming<ClassifyStreamRequest>,
     ahead_max: usize,
-    deadline: Option<Instant>,
+    terms: Terms,
 }
 
 type StreamAnswers = mpsc::Sender<Result<ClassifyStreamResponse, Status>>;
@@ -197,7 +214,7 @@ impl Texts {
     /// to go: that happens whether or not the client reads, so this runs as a task of its own.
     async fn answer<H: Held>(self, pipeline: Arc<Pipeline<H>>, held: H, answers: StreamAnswers, mut call: Call) {
         let end = tokio::select! {
-            end = within(self.deadline, self.all(pipeline, held.clone(), &answers)) => {
+            end = within(self.terms.deadline, self.all(pipeline, held.clone(), &answers)) => {
                 end.unwrap_or_else(|| Err(Failure::Expired.into()))
             }
             () = held.expired() => Err(held.expired_status()),
@@ -223,7 +240,7 @@ impl Texts {
             let (pipeline, held) = (Arc::clone(&pipeline), held.clone());
             let work = AbortOnDropHandle::new(tokio::spawn(async move {
                 let request = request.map_err(|status| undecodable(&status))?;
-                answer_in_stream(&pipeline, &held, index as u64, request, self.deadline).await
+                answer_in_stream(&pipeline, &held, index as u64, request, self.terms).await
             }));
             async move {
                 work.await
@@ -246,11 +263,11 @@ async fn answer_in_stream<H: Held>(
     held: &H,
     index: u64,
     request: ClassifyStreamRequest,
-    deadline: Option<Instant>,
+    terms: Terms,
 ) -> Result<ClassifyStreamResponse, Status> {
     let result = match check::text("text", &request.text) {
         Ok(()) => {
-            let classification = classify_one(pipeline, held, request.text, Lane::Stream, deadline).await?;
+            let classification = classify_one(pipeline, held, request.text, terms).await?;
             classify_stream_response::Result::Classification(classification)
         }
         Err(status) => classify_stream_response::Result::Refusal(Refusal {

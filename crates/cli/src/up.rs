@@ -97,6 +97,10 @@ pub(crate) struct UpOptions {
     hub: HubOptions,
     #[command(flatten)]
     log: LogOptions,
+    /// Have the workers make calls of a version fail (error=SHARE) or wait (delay=TIME) on purpose, e.g.
+    /// sentiment/v5:error=0.3; may be repeated. For trying out rollouts and alarms
+    #[arg(long, value_name = "MODEL/VERSION:FAULT[,FAULT]", help_heading = "Testing")]
+    inject_fault: Vec<String>,
 }
 
 /// Where the processes listen; port 0 takes a free one.

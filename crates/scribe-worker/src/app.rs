@@ -42,7 +42,7 @@ impl App {
         })?;
         let service = ScribeService::new(worker.versions(), metrics.clone());
         let service = ScribeServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let routes = Routes::new(Edge::new(service, metrics));
+        let routes = Routes::new(Edge::new(service, metrics).with_faults(worker.faults()));
         Ok(Self {
             worker,
             routes,

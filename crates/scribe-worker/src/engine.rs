@@ -23,6 +23,8 @@ pub struct Generation {
     pub stop: Vec<String>,
     /// When the caller gives up.
     pub deadline: Option<Instant>,
+    /// A copy that no client waits for: it is computed only while no engine of the process has a client's request.
+    pub shadow: bool,
 }
 
 /// What a text continues.
@@ -129,6 +131,9 @@ pub enum EngineError {
     /// As many generations wait as may.
     #[error("the queue is full ({0} requests wait): try again later, or add workers")]
     Busy(usize),
+    /// A copy has to give way.
+    #[error("there is no capacity to spare for a copy: requests of clients come first")]
+    NoSpare,
     /// The caller's deadline passed.
     #[error("the deadline passed before the text was complete")]
     Deadline,

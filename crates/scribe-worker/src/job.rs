@@ -13,6 +13,7 @@ use crate::{
     model::Model,
     sampler::Sampler,
     schema,
+    spare::Counted,
     text::Text,
 };
 
@@ -35,6 +36,10 @@ pub struct Job {
     pub(crate) queued_at: Instant,
     /// Until it has a slot.
     pub(crate) queued: Option<Queued>,
+    /// A copy that no client waits for.
+    pub(crate) shadow: bool,
+    /// Unless it is one.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// Where a request's events go. Each has one end, also when the engine dies.
@@ -130,6 +135,8 @@ impl Job {
             deadline: generation.deadline,
             queued_at: now,
             queued: None,
+            shadow: generation.shadow,
+            counted: None,
         };
         Ok((job, stream))
     }

@@ -23,6 +23,7 @@ pub mod sampler;
 pub mod schedule;
 pub mod schema;
 pub mod service;
+pub mod spare;
 mod status;
 pub mod template;
 pub mod text;

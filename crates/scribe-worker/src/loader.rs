@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvError, SyncSender, TryRecvError, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvError, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -29,10 +29,14 @@ use crate::{
     options::EngineOptions,
     probe::Probe,
     runner::{Runner, Setup},
+    spare::Clients,
 };
 
 /// Pause before an engine starts over, so that one that dies at once does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often copies that wait for capacity to spare look for it.
+const SPARE_POLL: Duration = Duration::from_millis(2);
 
 /// Most streams of one version: llama.cpp knows at most 256 sequences, and each slot has two.
 pub const SLOTS_MAX: u32 = 64;
@@ -44,6 +48,7 @@ pub struct ScribeLoader {
     place: Place,
     options: EngineOptions,
     probe: Probe,
+    clients: Clients,
 }
 
 /// A version that is ready to answer.
@@ -77,6 +82,7 @@ impl ScribeLoader {
             place,
             options,
             probe: Probe::new(binary),
+            clients: Clients::default(),
         })
     }
 
@@ -137,6 +143,7 @@ impl ScribeLoader {
             kv_tokens: sizes.kv_tokens,
             batch_tokens: self.options.batch_tokens.get(),
             threads: option(self.options.threads).unwrap_or_else(physical_cores),
+            clients: self.clients.clone(),
         };
         Loaded::start(self.backend, model, setup, self.options.queue_depth_max.get())
     }
@@ -197,8 +204,12 @@ impl Engine for Loaded {
     fn start(&self, generation: Generation) -> Result<Stream, EngineError> {
         let most = self.queue_depth_max;
         let busy = || EngineError::Busy(most as usize);
-        // Before the work of tokenising.
-        let queued = Queued::enter(&self.gauges, most.into()).ok_or_else(busy)?;
+        // Before the work of tokenising. A copy never waits behind another request.
+        let queued = if generation.shadow {
+            Queued::enter(&self.gauges, 1).ok_or(EngineError::NoSpare)?
+        } else {
+            Queued::enter(&self.gauges, most.into()).ok_or_else(busy)?
+        };
         let (mut job, stream) = Job::new(&self.model, generation, Instant::now())?;
         job.queued = Some(queued);
         let jobs = self.jobs.as_ref().ok_or(EngineError::Lost)?;
@@ -276,7 +287,14 @@ fn serve(runner: &mut Runner<'_>, jobs: &Receiver<Job>) {
                 Err(TryRecvError::Disconnected) => open = false,
             }
         }
-        runner.turn(Instant::now());
+        if !runner.turn(Instant::now()) && !runner.idle() {
+            // Copies wait until there is capacity to spare, or for a request that comes before.
+            match jobs.recv_timeout(SPARE_POLL) {
+                Ok(job) => runner.add(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(SPARE_POLL),
+            }
+        }
     }
 }
 

@@ -29,29 +29,38 @@ use crate::{
 
 const PREFIX: &str = "understudy_scribe";
 
-/// Which version a figure is about.
+/// Which version a figure is about, and for whom it worked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Version {
     /// Its model.
     pub model: String,
     /// Its name.
     pub version: String,
+    /// Copies, whose answers no client sees, are counted apart.
+    pub shadow: bool,
+}
+
+/// Which engine a figure is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EngineOf {
+    model: String,
+    version: String,
 }
 
 /// Labels of finished calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
     method: &'static str,
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     code: String,
 }
 
 /// Labels of a stage's time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageOf {
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     stage: Stage,
 }
 
@@ -66,8 +75,8 @@ enum Stage {
 /// Labels of checked claims.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClaimsOf {
-    model: String,
-    version: String,
+    #[prometheus(flatten)]
+    version: Version,
     verdict: Verdict,
 }
 
@@ -144,15 +153,8 @@ impl Metrics {
 
     /// Counts a call that ended.
     pub fn call_ended(&self, method: &'static str, version: &Version, code: tonic::Code) {
-        let Version { model, version } = version.clone();
-        self.calls
-            .get_or_create(&Call {
-                method,
-                model,
-                version,
-                code: format!("{code:?}"),
-            })
-            .inc();
+        let (version, code) = (version.clone(), format!("{code:?}"));
+        self.calls.get_or_create(&Call { method, version, code }).inc();
     }
 
     /// A call got its first text.
@@ -168,9 +170,9 @@ impl Metrics {
             (Stage::Prompt, timings.prompt),
             (Stage::Decode, timings.decode),
         ] {
-            let Version { model, version } = version.clone();
+            let version = version.clone();
             self.stages
-                .get_or_create(&StageOf { model, version, stage })
+                .get_or_create(&StageOf { version, stage })
                 .observe(took.as_secs_f64());
         }
         let computed = usage.prompt.saturating_sub(usage.cached);
@@ -186,13 +188,9 @@ impl Metrics {
     pub fn critique(&self, version: &Version, attempts: u32, supported: usize, unsupported: usize) {
         self.attempts.get_or_create(version).observe(f64::from(attempts));
         for (verdict, count) in [(Verdict::Supported, supported), (Verdict::Unsupported, unsupported)] {
-            let Version { model, version } = version.clone();
+            let version = version.clone();
             self.claims
-                .get_or_create(&ClaimsOf {
-                    model,
-                    version,
-                    verdict,
-                })
+                .get_or_create(&ClaimsOf { version, verdict })
                 .inc_by(count as u64);
         }
     }
@@ -307,7 +305,7 @@ impl<V: Holder> Collector for Engines<V> {
             };
             let mut family = encoder.encode_descriptor(figure.name, figure.help, None, metric_type)?;
             for held in &versions {
-                let labels = Version {
+                let labels = EngineOf {
                     model: held.model().to_owned(),
                     version: held.version().to_owned(),
                 };
@@ -328,7 +326,12 @@ impl<V: Holder> Collector for Engines<V> {
 impl understudy_worker::Calls for Metrics {
     const METHODS: &'static [&'static str] = &["Generate", "WriteCritique", "GetScribeInfo"];
 
-    fn refused(&self, method: &'static str, code: tonic::Code) {
-        self.call_ended(method, &Version::default(), code);
+    fn refused(&self, refused: &understudy_worker::Refused<'_>) {
+        let version = Version {
+            model: refused.model.to_owned(),
+            version: refused.version.to_owned(),
+            shadow: refused.shadow,
+        };
+        self.call_ended(refused.method, &version, refused.code);
     }
 }

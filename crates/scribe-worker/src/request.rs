@@ -71,6 +71,8 @@ pub struct CritiqueTask {
     pub policy: Policy,
     /// When the caller gives up.
     pub deadline: Option<Instant>,
+    /// A copy that no client waits for.
+    pub shadow: bool,
 }
 
 /// What a request brings along with its message.
@@ -80,6 +82,8 @@ pub struct Circumstances {
     pub deadline: Option<Instant>,
     /// The seed of a request that has none.
     pub seed: u32,
+    /// A copy that no client waits for.
+    pub shadow: bool,
 }
 
 /// Checks a `GenerateRequest`.
@@ -115,6 +119,7 @@ pub fn generation(request: v1::GenerateRequest, circumstances: Circumstances) ->
         max_tokens,
         stop,
         deadline: circumstances.deadline,
+        shadow: circumstances.shadow,
     })
 }
 
@@ -152,6 +157,7 @@ pub fn critique(request: v1::WriteCritiqueRequest, circumstances: Circumstances)
         attempts_max,
         policy,
         deadline: circumstances.deadline,
+        shadow: circumstances.shadow,
     })
 }
 

@@ -33,6 +33,7 @@ use crate::{
     prefix::{Ledger, Op, common},
     sampler::Scratch,
     schedule::Budget,
+    spare::Clients,
 };
 
 /// Prompts that begin alike for at least so many tokens: the later waits for the earlier to compute them.
@@ -57,6 +58,8 @@ pub struct Setup {
     pub batch_tokens: u32,
     /// Threads.
     pub threads: u32,
+    /// Those of all engines of this process.
+    pub clients: Clients,
 }
 
 /// A context with its slots. It belongs to one thread.
@@ -73,6 +76,7 @@ pub struct Runner<'a> {
     scratch: Scratch,
     ops: Vec<Op>,
     gauges: Arc<Gauges>,
+    clients: Clients,
 }
 
 struct Slot {
@@ -87,6 +91,12 @@ struct Slot {
     generated: usize,
     began: Instant,
     first: Option<Instant>,
+}
+
+impl Slot {
+    fn is_shadow(&self) -> bool {
+        self.job.shadow
+    }
 }
 
 impl<'a> Runner<'a> {
@@ -133,6 +143,7 @@ impl<'a> Runner<'a> {
             scratch: Scratch::default(),
             ops: Vec::new(),
             gauges,
+            clients: setup.clients.clone(),
             context,
         };
         runner.gauges.kv_cells.store(cells.into(), Ordering::Relaxed);
@@ -156,7 +167,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Takes a job into the queue.
-    pub fn add(&mut self, job: Job) {
+    pub fn add(&mut self, mut job: Job) {
+        job.counted = (!job.shadow).then(|| self.clients.enter());
         self.queue.push_back(job);
     }
 
@@ -166,19 +178,21 @@ impl<'a> Runner<'a> {
         self.queue.is_empty() && self.slots.iter().all(Option::is_none)
     }
 
-    /// One turn. `now` is its beginning.
-    pub fn turn(&mut self, now: Instant) {
+    /// One turn; `now` is its beginning. False if there was nothing to compute.
+    pub fn turn(&mut self, now: Instant) -> bool {
         self.drop_dead(now);
         self.admit(now);
         self.follow();
         let parts = self.fill();
-        if !parts.is_empty() {
+        let computes = !parts.is_empty();
+        if computes {
             self.compute(parts);
         }
         self.turn = self.turn.wrapping_add(1);
         let busy = self.slots.iter().flatten().count();
         self.gauges.slots_busy.store(busy as u64, Ordering::Relaxed);
         self.gauges.kv_used.store(self.ledger.used() as u64, Ordering::Relaxed);
+        computes
     }
 
     /// Cancelled jobs go without a word, late ones are told.
@@ -198,49 +212,86 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Clients' requests in their order, then copies. A copy leaves a slot free, never waits, and gives way.
     fn admit(&mut self, now: Instant) {
-        while let Some(free) = self.slots.iter().position(Option::is_none) {
-            let Some(job) = self.queue.front() else { return };
-            let limit = job.prompt.len() + job.max_tokens;
-            let admitted = self.ledger.admit(&job.prompt, limit, &mut self.ops);
-            self.apply_ops();
-            let Some(admitted) = admitted else {
-                if self.slots.iter().all(Option::is_none)
-                    && let Some(mut job) = self.queue.pop_front()
-                {
-                    // Requests are checked against the context, which is no larger than the cache: a defect.
-                    let reason = format!("the KV cache has no room for {limit} tokens");
-                    job.outlet.end(Event::Failed(EngineError::Failed(reason)));
-                    continue;
+        while !self.queue.is_empty() {
+            let next = self.queue.iter().position(|job| !job.shadow).unwrap_or(0);
+            let shadow = self.queue[next].shadow;
+            if !(shadow && self.slots_free() < 2.min(self.slots.len())) && self.admit_one(next, now) {
+                continue;
+            }
+            if shadow {
+                self.refuse(next, EngineError::NoSpare);
+            } else if let Some(copy) = self
+                .slots
+                .iter()
+                .position(|slot| slot.as_ref().is_some_and(Slot::is_shadow))
+            {
+                if let Some(slot) = &mut self.slots[copy] {
+                    slot.job.outlet.end(Event::Failed(EngineError::NoSpare));
                 }
+                self.free(copy, true);
+            } else if self.slots.iter().all(Option::is_none) {
+                // Requests are checked against the context, which is no larger than the cache: a defect.
+                let limit = self.queue[next].prompt.len() + self.queue[next].max_tokens;
+                let reason = format!("the KV cache has no room for {limit} tokens");
+                self.refuse(next, EngineError::Failed(reason));
+            } else {
                 return;
-            };
-            let Some(mut job) = self.queue.pop_front() else { return };
-            job.queued = None;
-            self.jobs += 1;
-            self.slots[free] = Some(Slot {
-                follows: self.leader(&job.prompt, admitted.cached),
-                job,
-                number: self.jobs,
-                sequence: admitted.sequence,
-                token: None,
-                cached: admitted.cached,
-                generated: 0,
-                began: now,
-                first: None,
-            });
+            }
         }
     }
 
+    fn slots_free(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.is_none()).count()
+    }
+
+    fn refuse(&mut self, place: usize, error: EngineError) {
+        if let Some(mut job) = self.queue.remove(place) {
+            job.outlet.end(Event::Failed(error));
+        }
+    }
+
+    /// Gives a waiting job a slot. False if there is none, or no room in the cache.
+    fn admit_one(&mut self, place: usize, now: Instant) -> bool {
+        let Some(free) = self.slots.iter().position(Option::is_none) else {
+            return false;
+        };
+        let Some(job) = self.queue.get(place) else { return false };
+        let limit = job.prompt.len() + job.max_tokens;
+        let admitted = self.ledger.admit(&job.prompt, limit, &mut self.ops);
+        self.apply_ops();
+        let Some(admitted) = admitted else { return false };
+        let Some(mut job) = self.queue.remove(place) else {
+            return false;
+        };
+        job.queued = None;
+        self.jobs += 1;
+        self.slots[free] = Some(Slot {
+            follows: self.leader(&job, admitted.cached),
+            job,
+            number: self.jobs,
+            sequence: admitted.sequence,
+            token: None,
+            cached: admitted.cached,
+            generated: 0,
+            began: now,
+            first: None,
+        });
+        true
+    }
+
     /// The job that is about to compute what this prompt begins with.
-    fn leader(&self, prompt: &[u32], cached: usize) -> Option<(usize, u64, usize)> {
-        let most = prompt.len().saturating_sub(1);
+    fn leader(&self, job: &Job, cached: usize) -> Option<(usize, u64, usize)> {
+        let most = job.prompt.len().saturating_sub(1);
         let running = self
             .slots
             .iter()
             .enumerate()
-            .filter_map(|(number, slot)| Some((number, slot.as_ref()?)));
-        let alike = running.map(|(place, slot)| (common(&slot.job.prompt, &prompt[..most]), place, slot.number));
+            .filter_map(|(number, slot)| Some((number, slot.as_ref()?)))
+            // A copy may have to wait, and nobody with it.
+            .filter(|(_, slot)| job.shadow || !slot.is_shadow());
+        let alike = running.map(|(place, slot)| (common(&slot.job.prompt, &job.prompt[..most]), place, slot.number));
         let (tokens, place, number) = alike.max()?;
         (tokens >= cached + FOLLOW_TOKENS_MIN).then_some((place, number, tokens))
     }

@@ -16,7 +16,7 @@ use understudy_protocol::v1::{
     GenerateRequest, GenerateResponse, GetScribeInfoRequest, ScribeInfo, WriteCritiqueRequest, WriteCritiqueResponse,
     generate_response, scribe_server::Scribe, write_critique_response,
 };
-use understudy_worker::{Arrival, within};
+use understudy_worker::{Arrival, is_shadow, within};
 
 use self::{call::Call, voice::Voice, write::Writing};
 use crate::{
@@ -42,7 +42,7 @@ impl<V: Holder> ScribeService<V> {
 
     /// Finds the version that must answer and begins to keep the call's books.
     fn open(&self, method: &'static str, metadata: &MetadataMap) -> Result<(V::Held, Call), Status> {
-        let mut call = Call::new(method, self.metrics.clone());
+        let mut call = Call::new(method, is_shadow(metadata.as_ref()), self.metrics.clone());
         match self.versions.resolve(metadata) {
             Ok(held) => {
                 call.answered_by(&held);
@@ -57,6 +57,7 @@ fn circumstances<T>(request: &Request<T>) -> Circumstances {
     Circumstances {
         deadline: Arrival::reach(request).deadline,
         seed: rand::random(),
+        shadow: is_shadow(request.metadata().as_ref()),
     }
 }
 

@@ -15,7 +15,9 @@ impl From<EngineError> for Status {
         let message = error.to_string();
         match error {
             EngineError::BadRequest { field, reason } => status::bad_request(field, &reason),
-            EngineError::Busy(_) => status::retry_later(Code::ResourceExhausted, message, RETRY_AFTER),
+            EngineError::Busy(_) | EngineError::NoSpare => {
+                status::retry_later(Code::ResourceExhausted, message, RETRY_AFTER)
+            }
             EngineError::Deadline => Self::deadline_exceeded(message),
             EngineError::Lost => status::reason(Code::Unavailable, message, "ENGINE_LOST"),
             EngineError::Failed(_) => Self::internal(message),

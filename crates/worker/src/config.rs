@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use understudy_protocol::name;
 use understudy_registry::RegistryOptions;
 
-use crate::Error;
+use crate::{Error, FaultSpec};
 
 /// Flags that every worker has.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +51,16 @@ pub struct WorkerOptions {
     /// Where the control plane's truth is
     #[command(flatten)]
     pub registry: RegistryOptions,
+    /// Make calls of a version fail or wait on purpose: `error=SHARE` answers INTERNAL to that share of them, `delay=TIME` makes
+    /// each wait before it is worked on; may be repeated for other versions. For trying out rollouts and alarms
+    #[arg(
+        long,
+        env = "UNDERSTUDY_INJECT_FAULT",
+        value_delimiter = ';',
+        value_name = "MODEL/VERSION:FAULT[,FAULT]",
+        help_heading = "Testing"
+    )]
+    pub inject_fault: Vec<FaultSpec>,
 }
 
 /// The shortest lease: etcd takes whole seconds, and a renewal must fit in.
@@ -82,7 +92,7 @@ impl WorkerOptions {
 
     pub(crate) fn name(&self) -> Result<String, Error> {
         let Some(name) = &self.name else {
-            return Ok(default_name());
+            return Ok(name::unique("worker"));
         };
         match name::check(name) {
             Ok(()) => Ok(name.clone()),
@@ -103,36 +113,13 @@ impl WorkerOptions {
     }
 }
 
-/// Persisted nowhere: two workers never share a name, not even after one was copied with its disk.
-fn default_name() -> String {
-    const SUFFIX: usize = 6;
-    let host = nix::unistd::gethostname()
-        .ok()
-        .and_then(|host| host.into_string().ok())
-        .unwrap_or_default();
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let host: String = host.chars().map(plain).take(name::LENGTH_MAX - SUFFIX - 1).collect();
-    let host = match host.trim_matches('-') {
-        "" => "worker",
-        host => host,
-    };
-    let draw: u32 = rand::random();
-    format!("{host}-{:06x}", draw >> 8)
-}
-
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..at], text[at..].trim())
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let milliseconds = match unit {
         "ms" => 1,
@@ -206,12 +193,7 @@ mod tests {
             assert!(error.contains(expected), "{args:?}: {error}");
         }
         assert!(options(&["--name", "A b"]).unwrap().name().is_err());
-    }
-
-    #[test]
-    fn default_names_are_valid_and_differ() {
-        let names = [default_name(), default_name()];
-        assert_ne!(names[0], names[1]);
-        assert_eq!(names.map(|name| name::check(&name)), [Ok(()), Ok(())]);
+        let faults = ["--inject-fault", "m/v4:delay=40ms,error=0.5;m/v5:error=1"];
+        assert_eq!(options(&faults).unwrap().inject_fault.len(), 2);
     }
 }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A binary implements [`Loader`], calls [`Worker::start`], resolves each request's version by [`Versions::resolve`] and
-//! hands its services to [`Worker::serve`].
+//! hands its services, with an [`Edge`] around each, to [`Worker::serve`].
 //!
 //! Deliberately absent: deciding which versions are wanted (routes do), batching and queues (each engine's own), cutting
 //! off work that does not end (a stream is told by [`Resident::expired`]; a thread in an engine cannot be stopped).
@@ -21,6 +21,7 @@
 mod config;
 mod edge;
 mod error;
+mod faults;
 mod load;
 mod loader;
 mod manifest;
@@ -33,8 +34,9 @@ mod versions;
 mod worker;
 
 pub use config::WorkerOptions;
-pub use edge::{Arrival, Calls, Edge, undecodable, within};
+pub use edge::{Arrival, Calls, Edge, Refused, is_shadow, undecodable, within};
 pub use error::Error;
+pub use faults::{FaultSpec, Faults};
 pub use loader::{LoadError, Loader};
 pub use manifest::{GoldenExample, Manifest, ManifestError};
 pub use shutdown::shutdown_signal;

@@ -12,7 +12,7 @@ use understudy_protocol::v1;
 use understudy_registry::Registry;
 
 use crate::{
-    Error, Loader, Versions, WorkerOptions,
+    Error, Faults, Loader, Versions, WorkerOptions,
     load::Source,
     metrics::Metrics,
     reconciler::Reconciler,
@@ -23,6 +23,7 @@ use crate::{
 /// A worker: it holds the versions that the routes of its kind name, and serves them.
 pub struct Worker<L: Loader> {
     address: SocketAddr,
+    faults: Faults,
     serving: Serving<L::Loaded>,
 }
 
@@ -49,6 +50,7 @@ impl<L: Loader> Worker<L> {
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
 
+        let faults = Faults::new(&options.inject_fault, metrics)?;
         let metrics = Metrics::register(metrics);
         let versions = Arc::new(Versions::default());
         let reporter = HealthReporter::new();
@@ -89,13 +91,23 @@ impl<L: Loader> Worker<L> {
             stop,
             reconciler: tokio::spawn(reconciler.run()),
         };
-        Ok(Self { address, serving })
+        Ok(Self {
+            address,
+            faults,
+            serving,
+        })
     }
 
     /// The versions that answer requests now.
     #[must_use]
     pub fn versions(&self) -> Arc<Versions<L::Loaded>> {
         Arc::clone(&self.serving.versions)
+    }
+
+    /// What `--inject-fault` asks for, for the [`Edge`](crate::Edge)s of its services.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
     }
 
     /// Its name in the registry.

@@ -149,6 +149,7 @@ pub(crate) struct Setup {
     pub(crate) batch_tokens_max: usize,
     pub(crate) queue_depth_max: usize,
     pub(crate) queue_tokens_max: usize,
+    pub(crate) shadow_depth_max: usize,
     pub(crate) stream_ahead_max: usize,
 }
 
@@ -161,6 +162,7 @@ impl Default for Setup {
             batch_tokens_max: 4096,
             queue_depth_max: 64,
             queue_tokens_max: 65_536,
+            shadow_depth_max: 64,
             stream_ahead_max: 4,
         }
     }
@@ -196,6 +198,7 @@ impl Setup {
         let bounds = Bounds {
             queue_depth_max: self.queue_depth_max,
             queue_tokens_max: self.queue_tokens_max,
+            shadow_depth_max: self.shadow_depth_max,
             tokenizer_threads: 2,
         };
         let count = |count: usize| count.try_into().unwrap();

@@ -174,6 +174,8 @@ impl Plan {
             let program = find(crew.program, options.bin.as_deref())?;
             for (index, Addresses { listen, metrics }) in addresses.iter().enumerate() {
                 let name = format!("{}-{}", crew.name, index + 1);
+                let faults = options.inject_fault.iter();
+                let faults = faults.flat_map(|fault| flags(&[("--inject-fault", Some(fault.into()))]));
                 workers.push(ChildSpec {
                     role: Role::Worker,
                     program: program.clone(),
@@ -184,7 +186,10 @@ impl Plan {
                         ("--metrics-listen", Some(metrics.to_string().into())),
                         ("--registry", Some(registry_url.clone().into())),
                         ("--cache-dir", Some(data_dir.join("cache").into())),
-                    ])),
+                    ])
+                    .into_iter()
+                    .chain(faults)
+                    .collect()),
                     name,
                     environment: crew.environment.to_vec(),
                 });

@@ -47,6 +47,7 @@ fn task(temperature: f32, max_tokens: Option<u32>) -> CritiqueTask {
         attempts_max: 3,
         policy: Policy::Mark,
         deadline: None,
+        shadow: false,
     }
 }
 

@@ -10,6 +10,7 @@ use v1::fact;
 const CIRCUMSTANCES: Circumstances = Circumstances {
     deadline: None,
     seed: 7,
+    shadow: false,
 };
 
 fn said(role: v1::Role, content: &str) -> v1::ChatMessage {

@@ -10,7 +10,7 @@ use crate::{
     job::Job,
     model::Model,
     sampler::Scratch,
-    schedule::{Work, plan},
+    schedule::{Budget, Work, plan},
 };
 
 /// Tokens of a slot that a turn computes.
@@ -24,8 +24,22 @@ pub(super) struct Part {
 impl Runner<'_> {
     /// Fills the batch with what the plan says.
     pub(super) fn fill(&mut self) -> Vec<Part> {
-        let works: Vec<Work> = self.slots.iter().map(|slot| self.work(slot.as_ref())).collect();
-        let counts = plan(&works, self.budget, self.turn);
+        let pause = self.clients.any();
+        let works: Vec<Work> = self
+            .slots
+            .iter()
+            .map(|slot| match slot {
+                Some(slot) if !(pause && slot.is_shadow()) => self.work(slot),
+                _ => Work::None,
+            })
+            .collect();
+        // While clients have nothing here, copies have the turn for themselves. The next client waits for no more than a chunk.
+        let batch = if pause {
+            self.budget.batch
+        } else {
+            self.budget.chunk.max(self.slots.len())
+        };
+        let counts = plan(&works, Budget { batch, ..self.budget }, self.turn);
         self.batch.clear();
         let mut parts = Vec::with_capacity(counts.len());
         for (slot, tokens) in counts.into_iter().enumerate().filter(|(_, tokens)| *tokens > 0) {
@@ -35,12 +49,11 @@ impl Runner<'_> {
         parts
     }
 
-    fn work(&self, slot: Option<&Slot>) -> Work {
+    fn work(&self, slot: &Slot) -> Work {
         match slot {
-            None => Work::None,
-            Some(slot) if slot.token.is_some() => Work::Token,
-            Some(slot) if slot.follows.is_some() => Work::None,
-            Some(slot) => Work::Prompt(slot.job.prompt.len() - self.ledger.length(slot.sequence)),
+            _ if slot.token.is_some() => Work::Token,
+            _ if slot.follows.is_some() => Work::None,
+            _ => Work::Prompt(slot.job.prompt.len() - self.ledger.length(slot.sequence)),
         }
     }
 

@@ -39,10 +39,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(method: &'static str, metrics: Metrics) -> Self {
+    pub(super) fn new(method: &'static str, shadow: bool, metrics: Metrics) -> Self {
         Self {
             method,
-            version: Version::default(),
+            version: Version {
+                shadow,
+                ..Version::default()
+            },
             stamp: None,
             metrics,
             arrived: Instant::now(),
@@ -51,10 +54,8 @@ impl Call {
     }
 
     pub(super) fn answered_by<H: Held>(&mut self, held: &H) {
-        self.version = Version {
-            model: held.model().to_owned(),
-            version: held.version().to_owned(),
-        };
+        self.version.model.push_str(held.model());
+        self.version.version.push_str(held.version());
         self.stamp = held.version().parse().ok();
     }
 

@@ -89,7 +89,10 @@ impl<H: Held> Writing<H> {
                 // The request passed at the first attempt, so it is the length.
                 Err(EngineError::BadRequest { .. }) => {}
                 Err(EngineError::Busy(_)) => return Ok(None),
-                Err(error @ (EngineError::Deadline | EngineError::Lost | EngineError::Failed(_))) => return Err(error),
+                // What a copy is compared by must not depend on who else was served.
+                Err(
+                    error @ (EngineError::NoSpare | EngineError::Deadline | EngineError::Lost | EngineError::Failed(_)),
+                ) => return Err(error),
             }
         }
         Ok(None)
@@ -104,6 +107,7 @@ pub(super) fn generation(task: &CritiqueTask, ask: Ask) -> Generation {
         max_tokens: ask.max_tokens,
         stop: task.stop.clone(),
         deadline: task.deadline,
+        shadow: task.shadow,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine with llama.cpp and a small model of random weights.
 
 mod requests;
+mod shadow;
 mod support;
 
 use std::{sync::atomic::Ordering, time::Duration};

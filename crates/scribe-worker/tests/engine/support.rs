@@ -19,6 +19,7 @@ use understudy_scribe::{
     model::Model,
     options::{Device, EngineOptions},
     runner::{Runner, Setup},
+    spare::Clients,
 };
 
 const LAYERS: u32 = 2;
@@ -188,6 +189,7 @@ pub(crate) struct Hand<'a> {
     pub(crate) runner: Runner<'a>,
     pub(crate) model: &'a Model,
     pub(crate) gauges: Arc<Gauges>,
+    clients: Clients,
 }
 
 impl<'a> Hand<'a> {
@@ -197,6 +199,15 @@ impl<'a> Hand<'a> {
     }
 
     pub(crate) fn with(model: &'a Model, slots: usize, kv_tokens: u32, threads: u32) -> Self {
+        Self::build(model, slots, kv_tokens, threads, Clients::default())
+    }
+
+    /// Another engine of the same process.
+    pub(crate) fn beside(other: &Self, slots: usize) -> Self {
+        Self::build(other.model, slots, 2 * CONTEXT, 1, other.clients.clone())
+    }
+
+    fn build(model: &'a Model, slots: usize, kv_tokens: u32, threads: u32, clients: Clients) -> Self {
         let gauges = Arc::<Gauges>::default();
         let setup = Setup {
             place: Place::Cpu,
@@ -204,9 +215,15 @@ impl<'a> Hand<'a> {
             kv_tokens,
             batch_tokens: 512,
             threads,
+            clients: clients.clone(),
         };
         let runner = Runner::new(Backend::get().unwrap(), model, &setup, Arc::clone(&gauges)).unwrap();
-        Self { runner, model, gauges }
+        Self {
+            runner,
+            model,
+            gauges,
+            clients,
+        }
     }
 
     pub(crate) fn start(&mut self, generation: Generation) -> Stream {
@@ -274,6 +291,7 @@ pub(crate) fn prompt(text: &str, max_tokens: u32) -> Generation {
         max_tokens: Some(max_tokens),
         stop: Vec::new(),
         deadline: None,
+        shadow: false,
     }
 }
 

@@ -98,6 +98,7 @@ impl Cluster {
             drain_grace: Duration::from_millis(100),
             drain_timeout,
             registry: registry.clone(),
+            inject_fault: vec![],
         };
         let go_on = CancellationToken::new();
         let mut metrics_registry = MetricsRegistry::default();
@@ -162,6 +163,7 @@ impl Cluster {
                 weight_ppm: 1_000_000,
             }],
             pinning: v1::Pinning::Allowed.into(),
+            ..v1::Route::default()
         };
         let revision = old.map_or(0, |old| old.mod_revision);
         self.registry.put_route(&route, revision).await.unwrap();

@@ -304,6 +304,7 @@ impl Cluster {
             drain_grace,
             drain_timeout: Duration::from_secs(2),
             registry: self.registry_options(),
+            inject_fault: vec![],
         };
         let (engine, gate) = (Arc::new(Counts::default()), Arc::new(Gate::default()));
         let mut metrics = prometheus_client::registry::Registry::default();
@@ -387,6 +388,7 @@ impl Cluster {
             epoch: old.as_ref().map_or(0, |old| old.value.epoch) + 1,
             arms: arms.collect(),
             pinning: v1::Pinning::Allowed.into(),
+            ..v1::Route::default()
         };
         registry
             .put_route(&route, old.map_or(0, |old| old.mod_revision))
