@@ -87,8 +87,8 @@ class Process:
 class Cluster:
     """Registry, routers and workers as separate processes."""
 
-    def __init__(self, folder: Path, registry="embedded", analysts=1, scribes=0, routers=1):
-        self.folder, self.kind, self.processes = folder, registry, []
+    def __init__(self, folder: Path, registry="embedded", analysts=1, scribes=0, routers=1, faults=()):
+        self.folder, self.kind, self.faults, self.processes = folder, registry, faults, []
         self.registry_port = free_port()
         self.registry_url = f"http://127.0.0.1:{self.registry_port}"
         self.analyst_ports = [free_port() for _ in range(analysts)]
@@ -112,7 +112,7 @@ class Cluster:
         self.scribes = [self.worker("scribe", index, port) for index, port in enumerate(self.scribe_ports)]
         self.routers = [
             self.process(
-                f"router-{index}", BIN / "understudy-router", "--listen", f"127.0.0.1:{port}",
+                f"router-{index}", BIN / "understudy-router", "--name", f"router-{index}", "--listen", f"127.0.0.1:{port}",
                 "--metrics-listen", f"127.0.0.1:{free_port()}", "--registry", self.registry_url,
                 "--state-dir", self.folder / f"router-{index}", "--artifact-store", f"file://{self.folder}/store")
             for index, port in enumerate(self.router_ports)
@@ -125,7 +125,8 @@ class Cluster:
         name = f"{kind}-{index}"
         return self.process(
             name, BIN / f"understudy-{kind}", "--listen", f"127.0.0.1:{port}", "--name", name, "--metrics-listen",
-            f"127.0.0.1:{free_port()}", "--registry", self.registry_url, "--cache-dir", self.folder / f"cache-{name}")
+            f"127.0.0.1:{free_port()}", "--registry", self.registry_url, "--cache-dir", self.folder / f"cache-{name}",
+            *(part for fault in self.faults for part in ("--inject-fault", fault)))
 
     def process(self, name: str, *command) -> Process:
         process = Process(self.folder, name, *command)
@@ -140,10 +141,10 @@ class Cluster:
     def router(self, index=0) -> str:
         return f"127.0.0.1:{self.router_ports[index]}"
 
-    def cli(self, *arguments, check=True, text_in=None):
+    def cli(self, *arguments, check=True, text_in=None, router=0):
         """Runs the CLI with --json. Its answer, or with check=False its whole result."""
         result = subprocess.run(
-            [str(BIN / "understudy"), "--router", f"http://{self.router()}", "--json", *map(str, arguments)],
+            [str(BIN / "understudy"), "--router", f"http://{self.router(router)}", "--json", *map(str, arguments)],
             capture_output=True, text=True, input=text_in)
         if not check:
             return result

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -36,7 +36,7 @@ pub struct Abort {
     pub model: String,
     /// Who says so.
     pub by: String,
-    /// Told once it is served and on disk: the route that is overruled, or `None` if the model has none.
+    /// Told once it is served: the route that is overruled, or `None` if the model has none.
     pub done: oneshot::Sender<Option<v1::Route>>,
 }
 
@@ -68,9 +68,23 @@ pub struct Writer {
 
 impl Writer {
     /// Publishes the state on disk, then for ever what the registry, and operators, say.
-    pub async fn run(mut self, mut routes: Follow<v1::Route>, mut workers: Follow<v1::Worker>) {
-        let mut known = self.load().await;
-        let mut saved = lkg::encode(&known).unwrap_or_default();
+    pub async fn run(self, routes: Follow<v1::Route>, workers: Follow<v1::Worker>) {
+        let known = self.load().await;
+        let (saver, newest) = watch::channel(known.clone());
+        // Side by side: a slow disk delays no rollback.
+        tokio::join!(
+            save(self.folder.clone(), newest),
+            self.publish_all(known, routes, workers, saver)
+        );
+    }
+
+    async fn publish_all(
+        mut self,
+        mut known: Known,
+        mut routes: Follow<v1::Route>,
+        mut workers: Follow<v1::Worker>,
+        saver: watch::Sender<Known>,
+    ) {
         let mut connected_at = Instant::now();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,7 +129,7 @@ impl Writer {
             {
                 self.publish(&known, &state, connected).await;
                 published = Some((known.clone(), connected));
-                self.save(&known, &mut saved).await;
+                saver.send_replace(known.clone());
             }
             if let Some((abort, route)) = aborted.take() {
                 // Whoever asked may be gone.
@@ -218,17 +232,25 @@ impl Writer {
             }
         }
     }
+}
 
-    /// Traffic does not depend on the file, so that it cannot be written is only logged.
-    async fn save(&self, known: &Known, saved: &mut Vec<u8>) {
-        let text = match lkg::encode(known) {
-            Ok(text) if text != *saved => text,
-            Ok(_) => return,
-            Err(error) => return tracing::error!(error, "the last known good state cannot be encoded"),
+/// Keeps the file up to date with what was published. Traffic does not depend on it, so that it cannot be written is only
+/// logged.
+async fn save(folder: PathBuf, mut newest: watch::Receiver<Known>) {
+    let mut saved = lkg::encode(&newest.borrow_and_update()).unwrap_or_default();
+    while newest.changed().await.is_ok() {
+        let encoded = lkg::encode(&newest.borrow_and_update());
+        let text = match encoded {
+            Ok(text) if text != saved => text,
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::error!(error, "the last known good state cannot be encoded");
+                continue;
+            }
         };
-        let (folder, copy) = (self.folder.clone(), text.clone());
+        let (folder, copy) = (folder.clone(), text.clone());
         match tokio::task::spawn_blocking(move || lkg::save(&folder, &copy)).await {
-            Ok(Ok(())) => *saved = text,
+            Ok(Ok(())) => saved = text,
             Ok(Err(error)) => tracing::error!(%error, "the last known good state was not written"),
             Err(error) => tracing::error!(%error, "the last known good state was not written"),
         }

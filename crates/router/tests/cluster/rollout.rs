@@ -48,13 +48,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub async fn start(registry: &RegistryProcess, name: &str) -> Self {
+    pub async fn start(registry: &RegistryProcess, name: &str, cut: Option<Cut>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let wire = Wire::start(registry.address).await;
+        wire.cut_at(cut);
         let state = tempfile::tempdir().unwrap();
         let flags = Flags::parse_from([
             "router".to_owned(),
@@ -147,11 +148,19 @@ pub struct Wire {
     task: JoinHandle<()>,
 }
 
+/// Where a wire is cut.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    pub word: String,
+    /// Whether what holds the word still arrives.
+    pub arrives: bool,
+}
+
 #[derive(Default)]
 struct Trap {
-    /// The word, and whether what holds it still arrives.
-    word: Mutex<Option<(String, bool)>>,
+    cut: Mutex<Option<Cut>>,
     sprung: AtomicBool,
+    arrives: AtomicBool,
 }
 
 impl Wire {
@@ -176,8 +185,8 @@ impl Wire {
     }
 
     /// From the word on nothing comes back; and nothing arrives, unless what holds the word shall.
-    pub fn cut_at(&self, word: &str, arrives: bool) {
-        *self.trap.word.lock().unwrap() = Some((word.to_owned(), arrives));
+    fn cut_at(&self, cut: Option<Cut>) {
+        *self.trap.cut.lock().unwrap() = cut;
     }
 
     pub fn is_cut(&self) -> bool {
@@ -195,15 +204,13 @@ async fn ask(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, trap: Ar
     let (mut chunk, mut window) = (vec![0; 65_536], Vec::new());
     while let Ok(length @ 1..) = from.read(&mut chunk).await {
         window.extend_from_slice(&chunk[..length]);
-        let word = trap.word.lock().unwrap().clone();
-        let mut arrives = !trap.sprung.load(Ordering::SeqCst);
-        if let Some((word, last)) = word {
-            if window.windows(word.len()).any(|part| part == word.as_bytes()) {
-                trap.sprung.store(true, Ordering::SeqCst);
-            }
-            arrives |= last;
-            arrives &= last || !trap.sprung.load(Ordering::SeqCst);
+        if let Some(Cut { word, arrives }) = trap.cut.lock().unwrap().clone()
+            && window.windows(word.len()).any(|part| part == word.as_bytes())
+        {
+            trap.arrives.store(arrives, Ordering::SeqCst);
+            trap.sprung.store(true, Ordering::SeqCst);
         }
+        let arrives = !trap.sprung.load(Ordering::SeqCst) || trap.arrives.load(Ordering::SeqCst);
         if !arrives {
             return std::future::pending().await;
         }
@@ -231,6 +238,8 @@ pub struct Stage {
     pub registry: RegistryProcess,
     pub workers: Vec<FakeWorker>,
     pub peers: Vec<Peer>,
+    /// Of routers to come.
+    cut: Option<Cut>,
 }
 
 impl Stage {
@@ -250,6 +259,7 @@ impl Stage {
             ],
             registry,
             peers: Vec::new(),
+            cut: None,
         };
         for index in 0..peers {
             stage.peer(&format!("r{index}")).await;
@@ -264,7 +274,7 @@ impl Stage {
 
     /// Starts a router and waits until it serves.
     pub async fn peer(&mut self, name: &str) {
-        let peer = Peer::start(&self.registry, name).await;
+        let peer = Peer::start(&self.registry, name, self.cut.clone()).await;
         let mut client = peer.client().await;
         eventually("the router serves", async || client.call("x", &[]).await.is_ok()).await;
         self.peers.push(peer);
@@ -291,6 +301,28 @@ impl Stage {
                 return record;
             }
             assert!(since.elapsed() < time, "not {phase:?}: {:#?}", told(&record));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Cuts off whoever writes the word, also routers to come.
+    pub fn cut_at(&mut self, cut: Option<Cut>) {
+        self.peers.iter().for_each(|peer| peer.wire.cut_at(cut.clone()));
+        self.cut = cut;
+    }
+
+    /// Waits until some router is cut off the registry, and takes it off the stage.
+    pub async fn cut(&mut self, what: &str) -> Peer {
+        let since = Instant::now();
+        loop {
+            if let Some(index) = self.peers.iter().position(|peer| peer.wire.is_cut()) {
+                return self.peers.remove(index);
+            }
+            let told = told(&self.record().await);
+            assert!(
+                since.elapsed() < Duration::from_secs(30),
+                "nobody writes {what}: {told:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

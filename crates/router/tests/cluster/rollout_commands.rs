@@ -69,7 +69,10 @@ async fn an_operator_pauses_resumes_opens_a_gate_and_promotes() {
         rollouts.promote_rollout(promote(false)).await.is_ok()
     })
     .await;
-    eventually("the next step is there", async || stage.weights().await["v2"] == 500_000).await;
+    eventually("the next step is there", async || {
+        stage.weights().await["v2"] == 500_000
+    })
+    .await;
     let forced = rollouts
         .promote_rollout(promote(true))
         .await

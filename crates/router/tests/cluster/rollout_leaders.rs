@@ -9,7 +9,7 @@ use understudy_protocol::v1::{AbortRolloutRequest, GetRouteRequest, Phase, Rollo
 
 use crate::{
     kit::MODEL,
-    rollout::{Peer, Stage, Traffic, canary, course, eventually, record, status, told},
+    rollout::{Cut, Peer, Stage, Traffic, canary, course, eventually, record, status, told},
 };
 
 /// The transitions of a canary with two steps; the first is the operator's.
@@ -46,43 +46,25 @@ async fn kill_the_leader_at_each_transition(arrives: bool) {
             routes.changed().await;
         }
     });
-    eventually("somebody leads", async || {
-        stage
-            .peers
-            .iter()
-            .any(|peer| peer.metric("understudy_rollout_leader ") > Some(0.5))
-    })
-    .await;
-
-    let mut begun = false;
+    stage.cut_at(cut(COURSE.first(), arrives));
+    stage
+        .first()
+        .begin(canary("v2", &[100_000, 500_000], 100))
+        .await
+        .unwrap();
     for (index, (phase, step)) in COURSE.into_iter().enumerate() {
-        let word = match step {
-            0 => format!("\"status\": {{\n    \"phase\": \"{}\",\n    \"", phase.as_str_name()),
-            step => format!("\"phase\": \"{}\",\n    \"step\": {step},", phase.as_str_name()),
-        };
-        stage.peers.iter().for_each(|peer| peer.wire.cut_at(&word, arrives));
-        if !begun {
-            stage
-                .first()
-                .begin(canary("v2", &[100_000, 500_000], 100))
-                .await
-                .unwrap();
-            begun = true;
-        }
-        eventually(&format!("the leader writes {phase:?} {step}"), async || {
-            stage.peers.iter().any(|peer| peer.wire.is_cut())
-        })
-        .await;
-        let dead = stage.peers.iter().position(|peer| peer.wire.is_cut()).unwrap();
-        let mut dead = stage.peers.remove(dead);
-        traffic.leave(&dead.name).await;
-        dead.kill();
+        let mut dead = stage.cut(&format!("{phase:?} {step}")).await;
+        // Who leads next shall die at the next one.
+        stage.cut_at(cut(COURSE.get(index + 1), arrives));
         let is_there = |record: &Rollout| (status(record).phase(), status(record).step) == (phase, step);
         if arrives {
-            eventually("it arrived", async || is_there(&record(&registry).await)).await;
+            let what = format!("{phase:?} {step} of {} arrived", dead.name);
+            eventually(&what, async || is_there(&record(&registry).await)).await;
         } else {
             assert!(!is_there(&record(&registry).await), "it arrived");
         }
+        traffic.leave(&dead.name).await;
+        dead.kill();
         stage.peer(&format!("r{}", index + 2)).await;
         traffic.through(stage.peers.last().unwrap()).await;
     }
@@ -101,6 +83,17 @@ async fn kill_the_leader_at_each_transition(arrives: bool) {
         weights.is_sorted_by_key(|(_, weight)| *weight),
         "a weight went backwards: {weights:?}"
     );
+}
+
+/// Where this transition is written.
+fn cut(transition: Option<&(Phase, u32)>, arrives: bool) -> Option<Cut> {
+    let (phase, step) = transition?;
+    let phase = format!("\"status\": {{\n    \"phase\": \"{}\",\n    ", phase.as_str_name());
+    let word = match step {
+        0 => format!("{phase}\"elapsed\""),
+        step => format!("{phase}\"step\": {step},"),
+    };
+    Some(Cut { word, arrives })
 }
 
 #[tokio::test(flavor = "multi_thread")]

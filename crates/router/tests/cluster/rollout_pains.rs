@@ -285,7 +285,7 @@ async fn stale_endpoints_are_not_used() {
     stage.workers[0].announce(vec![draining("v1"), draining("v2")]);
     let registry = &stage.registry;
     let moved = crate::kit::FakeWorker::start(registry, "w3", &["v1", "v2"], None).await;
-    eventually("the new one is used", async || moved.calls() > 10).await;
+    eventually("the new one is used", async || moved.calls() > 0).await;
     let calls = stage.workers[0].calls();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(stage.workers[0].calls(), calls, "the one that left is not asked");
@@ -293,7 +293,7 @@ async fn stale_endpoints_are_not_used() {
     let mut dead = stage.workers.remove(1);
     dead.kill();
     let reborn = crate::kit::FakeWorker::start(registry, "w2", &["v1", "v2"], None).await;
-    eventually("it is used at its new address", async || reborn.calls() > 10).await;
+    eventually("it is used at its new address", async || reborn.calls() > 0).await;
     let seen = traffic.stop().await;
     assert!(seen.failures.is_empty(), "{:?}", seen.failures);
 }

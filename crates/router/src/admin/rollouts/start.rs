@@ -83,7 +83,7 @@ impl Admin {
             let (record, route) = self.desk.read(model).await.map_err(|e| registry_status(&e))?;
             let route = route.ok_or_else(|| {
                 let message = format!(
-                    "\"{model}\" has no route, so there is no stable version; set one with `understudy routes set`"
+                    "\"{model}\" has no route, so there is no stable version; set one with `understudy route set`"
                 );
                 reason(Code::FailedPrecondition, message, "NO_ROUTE")
             })?;
@@ -187,7 +187,7 @@ impl Admin {
         let stable = stable.ok_or_else(|| {
             let message = format!(
                 "the route of \"{model}\" splits its traffic, or holds further versions, so it is open which one is stable; give one version all \
-                 traffic with `understudy routes set` first"
+                 traffic with `understudy route set` first"
             );
             reason(Code::FailedPrecondition, message, "ROUTE_IS_SPLIT")
         })?;
