@@ -10,8 +10,8 @@
 //! * A decision and its route are one transaction, which compares both records' revisions and the leader's key. So there is
 //!   no half-taken step: who leads next reads what stands and goes on, and a leader that does not know that it is
 //!   none any more changes nothing.
-//! * Nothing is remembered but time. A new leader loses at most [`PERSIST_EVERY`] of it, and time is only ever counted by a
-//!   monotonic clock, in pieces of at most [`ELAPSED_MAX`]: a clock that jumps, or a process that was asleep, skips no step.
+//! * Nothing is remembered but time. A new leader loses at most `PERSIST_EVERY` of it, and time is only ever counted by a
+//!   monotonic clock, in pieces of at most `ELAPSED_MAX`: a clock that jumps, or a process that was asleep, skips no step.
 //! * While the registry is away nothing is decided and no time passes. The data plane goes on with the last route.
 //! * An operator's command is the same transaction without the fence, by whichever router is asked: it needs no leader.
 //!
