@@ -188,10 +188,11 @@ Answer = collections.namedtuple("Answer", "at seconds code version arm worker te
 
 
 class Load:
-    """Closed-loop load of single requests from several threads, each with a connection of its own."""
+    """Load of single requests from several threads, each with a connection of its own: one after the other, or one every `pace`
+    seconds."""
 
-    def __init__(self, address: str, texts: list, threads=4, metadata=()):
-        self.address, self.texts, self.metadata = address, texts, metadata
+    def __init__(self, address: str, texts: list, threads=4, metadata=(), pace=0.0):
+        self.address, self.texts, self.metadata, self.pace = address, texts, metadata, pace
         self.answers, self.stopping = [], threading.Event()
         self.threads = [threading.Thread(target=self._run, args=(index,)) for index in range(threads)]
 
@@ -213,7 +214,10 @@ class Load:
             while not self.stopping.is_set():
                 text = self.texts[turn % len(self.texts)]
                 turn += len(self.threads)
-                self.answers.append(ask(classify, text, self.metadata))
+                answer = ask(classify, text, self.metadata)
+                self.answers.append(answer)
+                if self.pace > answer.seconds:
+                    time.sleep(self.pace - answer.seconds)
 
     def failures(self) -> collections.Counter:
         return collections.Counter(answer.code for answer in self.answers if answer.code is not grpc.StatusCode.OK)
@@ -225,7 +229,8 @@ def ask(classify, text: str, metadata=(), timeout=20) -> Answer:
         _, call = classify.with_call(analyst_pb2.ClassifyRequest(text=text), metadata=metadata, timeout=timeout)
     except grpc.RpcError as error:
         call = error
-    headers = dict(call.initial_metadata() or ())
+    # A call that fails before its first answer has only trailers.
+    headers = {**dict(call.trailing_metadata() or ()), **dict(call.initial_metadata() or ())}
     return Answer(
         start, time.monotonic() - start, call.code(), headers.get("understudy-version"),
         headers.get("understudy-arm"), headers.get("understudy-worker"), text)

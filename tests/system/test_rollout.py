@@ -124,37 +124,34 @@ def test_mirroring_everything_to_a_bad_version_does_not_slow_or_fail_clients(mak
     spec = cluster.folder / "shadow.yaml"
     # Nothing is decided in the time of this test.
     spec.write_text("strategy: shadow\nshadow: {sample: 100%, hold: 10m}\ngates: {errors: off, confidence: off, agreement: off}")
-    seconds = collections.defaultdict(list)
+    p99s = collections.defaultdict(list)
 
     def measure(what):
-        with load_on(cluster, reviews, routers=(0,), threads=2) as loads:
-            begin = time.monotonic()
-            time.sleep(3)
-        assert not failures(loads), f"{what}: {failures(loads)}\n{cluster.logs()}"
-        assert {a.version for a in loads[0].answers} == {"v1"}
-        seconds[what] += [a.seconds for a in loads[0].answers if a.at > begin]
+        begin, before = time.monotonic(), mirrored()
+        time.sleep(1.5)
+        seconds = sorted(a.seconds for a in load.answers if a.at > begin)
+        assert (mirrored() > before) == (what != "nothing"), what
+        p99s[what].append(seconds[int(len(seconds) * 0.99)] * 1e3)
 
-    # Interleaved, so that whatever else the machine does meets all of them.
-    for version in ("crawling", "hanging", "failing"):
-        cluster.cli("rollout", "start", "sentiment", version, "--spec", spec, "--supersede")
-        wait_until(lambda: phase(cluster) == "PHASE_SHADOW", what="mirroring")
-        for _ in range(2):
+    def mirrored():
+        return int(status(cluster)["live"].get("shadow", {}).get("chosen", 0))
+
+    # Far below what the machine can do: where nothing is to spare, nothing is mirrored.
+    with Load(cluster.router(), reviews, threads=2, pace=0.02) as load:
+        # By turns, so that whatever else the machine does meets all of them.
+        for version in ("crawling", "hanging", "failing") * 3:
+            cluster.cli("rollout", "start", "sentiment", version, "--spec", spec)
+            wait_until(lambda: phase(cluster) == "PHASE_SHADOW" and mirrored() > 0, what="mirroring")
             measure(version)
-            cluster.cli("rollout", "pause", "sentiment")
+            cluster.cli("rollout", "abort", "sentiment")
+            wait_until(lambda: phase(cluster) == "PHASE_ROLLED_BACK", what="the end")
             measure("nothing")
-            cluster.cli("rollout", "resume", "sentiment")
-        mirrored = status(cluster)["live"]["shadow"]
-        print(version, mirrored)
-        assert int(mirrored["chosen"]) > 100
-
-    def quantile(values, share):
-        return sorted(values)[int(len(values) * share)] * 1e3
-
-    for what, values in seconds.items():
-        median, p99 = quantile(values, 0.5), quantile(values, 0.99)
-        print(f"mirrored to {what}: {len(values)} requests, p50 {median:.2f} ms, p99 {p99:.2f} ms")
-        # The bar is 5%, on a machine of one's own; a shared one shakes by more.
-        assert p99 <= quantile(seconds["nothing"], 0.99) * 1.5 + 20
+    assert not load.failures(), f"{load.failures()}\n{cluster.logs()}"
+    assert {a.version for a in load.answers} == {"v1"}
+    medians = {what: statistics.median(values) for what, values in p99s.items()}
+    print("p99 in ms, all requests mirrored to a version that is:", {what: round(p99, 2) for what, p99 in medians.items()})
+    # The bar is 5%, on a machine of one's own; a shared one shakes by more.
+    assert all(p99 <= medians["nothing"] * 1.5 + 20 for p99 in medians.values()), p99s
 
 
 def test_a_dead_leader_is_replaced_in_the_middle_of_a_canary(make_cluster, reviews):
