@@ -197,8 +197,8 @@ async fn flaky_metrics_do_not_roll_back_a_good_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_traffic_is_no_failure() {
     let stage = Stage::start(1).await;
-    let mut spec = canary("v2", &[100_000], 100);
-    spec.progress_deadline = time(1_500);
+    let mut spec = canary("v2", &[500_000], 100);
+    spec.progress_deadline = time(3_000);
     stage.first().begin(spec).await.unwrap();
     stage.reaches(Phase::Judging).await;
     let live = stage.first().get().await.live.unwrap();
@@ -209,7 +209,7 @@ async fn no_traffic_is_no_failure() {
         "{}",
         status(&paused).reason
     );
-    assert_eq!(stage.weights().await["v2"], 100_000);
+    assert_eq!(stage.weights().await["v2"], 500_000);
     // With traffic it goes on.
     let request = understudy_protocol::v1::ResumeRolloutRequest { model: MODEL.into() };
     stage.first().rollouts().await.resume_rollout(request).await.unwrap();

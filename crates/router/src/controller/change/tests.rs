@@ -96,7 +96,7 @@ fn a_change_of_the_plan_is_a_new_route_and_anything_else_is_none() {
         to(&shadow.rollout, step(1, Stage::Shifting)),
     );
     let split = shifting.route.as_ref().unwrap();
-    assert_eq!((split.arms[1].weight_ppm, &split.shadow), (50_000, &None));
+    assert_eq!((split.arms[1].weight_ppm, &split.shadow), (50_000, &mirrored.shadow));
     let last = shifting.record.history.last().unwrap();
     assert_eq!(
         (last.weight_ppm, last.step, &*last.by, last.to()),
@@ -109,7 +109,10 @@ fn a_change_of_the_plan_is_a_new_route_and_anything_else_is_none() {
     );
     assert_eq!((baking.route, baking.rollout.route_epoch), (None, 10));
 
-    let mut promoted = split.clone();
+    let mut promoted = v1::Route {
+        shadow: None,
+        ..split.clone()
+    };
     (promoted.arms[0].weight_ppm, promoted.arms[1].weight_ppm) = (0, 1_000_000);
     let standby = rollout(Phase::Standby, 10);
     let done = change(&before(&record(&standby), &promoted), to(&standby, Phase::Done));

@@ -7,7 +7,9 @@ use super::*;
 use crate::controller::record::{spec_to, status_to};
 
 fn rollout() -> Rollout {
-    let mut rollout = Rollout::start(3, Spec::new("v1", "v2", Strategy::Canary));
+    let mut spec = Spec::new("v1", "v2", Strategy::Canary);
+    spec.shadow = None;
+    let mut rollout = Rollout::start(3, spec);
     (rollout.phase, rollout.route_epoch) = (
         Phase::Step {
             index: 1,
