@@ -242,7 +242,7 @@ impl ModelOption {
             return Ok(model);
         }
         let rollouts = all(router).await?;
-        let running: Vec<_> = rollouts.iter().filter(|rollout| !words::is_over(rollout)).collect();
+        let running: Vec<_> = rollouts.iter().filter(|rollout| !rollout.is_over()).collect();
         match (rollouts.as_slice(), running.as_slice()) {
             ([], _) => bail!("there was no rollout yet: start one with `understudy rollout start MODEL VERSION`"),
             ([only], _) => Ok(only.model.clone()),
@@ -271,7 +271,7 @@ pub(crate) async fn running(router: &Router) -> anyhow::Result<Vec<Rollout>> {
         Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unavailable) => Ok(Vec::new()),
         answer => {
             let mut rollouts = answer.explain()?.rollouts;
-            rollouts.retain(|rollout| !words::is_over(rollout));
+            rollouts.retain(|rollout| !rollout.is_over());
             Ok(rollouts)
         }
     }

@@ -6,6 +6,7 @@
 pub mod json;
 pub mod metadata;
 pub mod name;
+mod rollout;
 pub mod status;
 
 /// Generated code of package `understudy.v1`.

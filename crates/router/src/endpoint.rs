@@ -24,7 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, uri::Authority};
+use http::{
+    HeaderValue, Method, Request, Uri, request,
+    uri::{self, Authority},
+};
+use understudy_protocol::metadata;
 
 pub use health::Health;
 pub use pool::{ConnectError, Lease, PoolOptions};
@@ -98,10 +102,20 @@ impl Endpoint {
         &self.address
     }
 
-    /// Host and port.
+    /// A request to it like the client's, for this version.
     #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn request<B>(&self, head: &request::Parts, version: &HeaderValue, body: B) -> Request<B> {
+        let mut uri = uri::Parts::default();
+        uri.scheme = Some(uri::Scheme::HTTP);
+        uri.authority = Some(self.authority.clone());
+        uri.path_and_query = head.uri.path_and_query().cloned();
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.clone_from(&head.headers);
+        headers.insert(metadata::VERSION, version.clone());
+        request
     }
 
     /// Its name as metadata.

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, header, request, uri};
+use http::{HeaderMap, HeaderName, Request, Response, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -314,18 +314,9 @@ impl Exchange<'_> {
     }
 
     fn request(&self, arm: &Arm, endpoint: &Endpoint, body: Replay, now: Instant) -> Request<Replay> {
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        let mut uri = uri::Parts::default();
-        uri.scheme = Some(uri::Scheme::HTTP);
-        uri.authority = Some(endpoint.authority().clone());
-        uri.path_and_query = self.head.uri.path_and_query().cloned();
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.clone_from(&self.head.headers);
-        headers.insert(metadata::VERSION, arm.version.clone());
+        let mut request = endpoint.request(self.head, &arm.version, body);
         if let Some(deadline) = self.deadline {
-            headers.insert(
+            request.headers_mut().insert(
                 deadline::GRPC_TIMEOUT,
                 deadline::format(deadline.saturating_duration_since(now)),
             );

@@ -14,12 +14,19 @@ pub(crate) enum Decision {
     RolledBack,
 }
 
+/// The candidate's share where a rule does not change it.
+const CANARY_PPM: u32 = 50_000;
+
 /// Decides from second to second.
 pub(crate) trait Rule {
     /// The candidate's share for the next second.
-    fn candidate_ppm(&self) -> u32;
+    fn candidate_ppm(&self) -> u32 {
+        CANARY_PPM
+    }
     /// The share of requests to mirror in the next second.
-    fn mirrored(&self) -> f64;
+    fn mirrored(&self) -> f64 {
+        0.0
+    }
     /// Sees a second; may decide.
     fn see(&mut self, second: &Second) -> Option<Decision>;
     /// The traffic is over.
@@ -34,7 +41,7 @@ pub(crate) type Maker = (&'static str, fn(&Scenario) -> Box<dyn Rule>);
 /// All rules, in the table's order.
 pub(crate) const ALL: &[Maker] = &[
     ("Understudy, 5% canary", |scenario| {
-        Box::new(ours::Ours::new(scenario, &[50_000]))
+        Box::new(ours::Ours::new(scenario, &[CANARY_PPM]))
     }),
     ("Understudy, 1/5/25/50%", |scenario| {
         Box::new(ours::Ours::new(scenario, &[10_000, 50_000, 250_000, 500_000]))

@@ -70,7 +70,7 @@ impl<'a> Follow<'a> {
                     live,
                 })) if rollout.number >= self.number => {
                     self.told_at = Instant::now();
-                    self.is_over = words::is_over(&rollout);
+                    self.is_over = rollout.is_over();
                     return Ok(Some((rollout, live.unwrap_or_default())));
                 }
                 Ok(Some(_)) => {}

@@ -64,7 +64,7 @@ impl View<'_> {
         {
             facts.push(fact("because", &reason));
         }
-        if words::is_over(rollout) {
+        if rollout.is_over() {
             return facts;
         }
         let mut weight = format!("{} wanted", ppm(words::wanted_ppm(rollout)));
@@ -263,7 +263,7 @@ fn course(rollout: &Rollout) -> String {
         stages.push(("watch".to_owned(), Stage::Watch));
         stages.push(("standby".to_owned(), Stage::Standby));
     }
-    let phase = words::phase(rollout);
+    let phase = rollout.phase();
     let here = stage(rollout);
     let shown = stages.iter().map(|(label, stage)| {
         let (mark, label) = if phase == Phase::Done || *stage < here {

@@ -28,7 +28,7 @@ pub(crate) enum Until {
 impl Outcome {
     /// `None` while it goes on by itself.
     pub(crate) fn of(rollout: &Rollout, until: Until) -> Option<Self> {
-        match phase(rollout) {
+        match rollout.phase() {
             Phase::Done => Some(Self::Promoted),
             Phase::Watching | Phase::Standby if until == Until::Promoted => Some(Self::Promoted),
             Phase::RolledBack => Some(Self::RolledBack),
@@ -57,18 +57,6 @@ impl Outcome {
             Self::Paused => 4,
         }
     }
-}
-
-pub(crate) fn phase(rollout: &Rollout) -> Phase {
-    rollout
-        .status
-        .as_ref()
-        .map_or(Phase::Unspecified, |status| status.phase())
-}
-
-/// Whether nothing can change it any more.
-pub(crate) fn is_over(rollout: &Rollout) -> bool {
-    matches!(phase(rollout), Phase::Done | Phase::RolledBack | Phase::Superseded)
 }
 
 pub(crate) fn spec(rollout: &Rollout) -> RolloutSpec {

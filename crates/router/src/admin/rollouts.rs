@@ -16,7 +16,7 @@ use understudy_protocol::{
         AbortRolloutRequest, AbortRolloutResponse, GetRolloutRequest, GetRolloutResponse, ListDisagreementsRequest,
         ListDisagreementsResponse, ListRolloutsRequest, ListRolloutsResponse, PauseRolloutRequest,
         PauseRolloutResponse, Phase, PromoteRolloutRequest, PromoteRolloutResponse, ResumeRolloutRequest,
-        ResumeRolloutResponse, Rollout, RolloutStatus, StartRolloutRequest, StartRolloutResponse, UndoRolloutRequest,
+        ResumeRolloutResponse, Rollout, StartRolloutRequest, StartRolloutResponse, UndoRolloutRequest,
         UndoRolloutResponse, WatchRolloutRequest, WatchRolloutResponse, rollouts_server::Rollouts,
     },
 };
@@ -31,12 +31,6 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const WATCH_QUEUE_MAX: usize = 4;
 /// Disagreements that are answered if nobody says how many.
 const DISAGREEMENTS: u32 = 50;
-
-/// Whether a rollout's record says that it goes on.
-pub(super) fn is_running(record: &Rollout) -> bool {
-    let phase = record.status.as_ref().map_or(Phase::Unspecified, RolloutStatus::phase);
-    !matches!(phase, Phase::Done | Phase::RolledBack | Phase::Superseded)
-}
 
 #[tonic::async_trait]
 impl Rollouts for Admin {
@@ -192,7 +186,7 @@ impl Admin {
         tick.reset();
         let mut rollout = first;
         loop {
-            let ended = !is_running(&rollout);
+            let ended = rollout.is_over();
             let answer = WatchRolloutResponse {
                 live: live::live(&self.desk, &rollout),
                 rollout: Some(rollout.clone()),

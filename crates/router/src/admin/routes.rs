@@ -12,7 +12,7 @@ use understudy_registry::Error;
 
 use crate::state::Model;
 
-use super::{Admin, CONFLICTS_MAX, busy, registry_status, rollouts::is_running, validate};
+use super::{Admin, CONFLICTS_MAX, busy, registry_status, validate};
 
 #[tonic::async_trait]
 impl Routes for Admin {
@@ -121,7 +121,7 @@ impl Admin {
         let Some(stored) = rollout.map_err(|e| registry_status(&e))? else {
             return Ok(());
         };
-        if !is_running(&stored.value) {
+        if stored.value.is_over() {
             return Ok(());
         }
         let message = format!(

@@ -122,11 +122,7 @@ impl Desk {
         let (view, routes) = (self.views.rollouts.view(), self.views.routes.view());
         let mut measured = Measured::default();
         for (model, record) in &view.records {
-            let phase = record
-                .status
-                .as_ref()
-                .map_or(v1::Phase::Unspecified, v1::RolloutStatus::phase);
-            measured.phase(model, name(phase));
+            measured.phase(model, name(record.phase()));
             let Ok(rollout) = rollout_from(record) else { continue };
             let weight_ppm = rollout.candidate_weight_ppm();
             if rollout.is_over() {

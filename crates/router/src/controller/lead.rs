@@ -72,7 +72,7 @@ impl Lead {
         self.models.retain(|model, _| view.records.contains_key(model));
         for (model, record) in &view.records {
             let unusable = self.unusable.get(model) == Some(&record.generation);
-            if unusable || (!self.models.contains_key(model) && is_over(record)) {
+            if unusable || (!self.models.contains_key(model) && record.is_over()) {
                 continue;
             }
             match self.look(model).await {
@@ -114,17 +114,10 @@ impl Lead {
         let elapsed = (now - managed.looked).min(ELAPSED_MAX);
         managed.looked = now;
         let advance = managed.rollout.advance(&observation, elapsed);
-        if advance.transitions.is_empty() {
-            let passed = advance.rollout != managed.rollout;
+        let is_new = advance.rollout != managed.rollout && now - managed.written >= PERSIST_EVERY;
+        if advance.transitions.is_empty() && !is_new {
             managed.rollout = advance.rollout;
-            if !passed || now - managed.written < PERSIST_EVERY {
-                return Ok(());
-            }
-            let advance = Advance {
-                rollout: managed.rollout.clone(),
-                transitions: Vec::new(),
-            };
-            return self.write(model, advance, observation.route_changed).await;
+            return Ok(());
         }
         self.write(model, advance, observation.route_changed).await
     }
@@ -221,12 +214,4 @@ impl Lead {
         }
         Ok(())
     }
-}
-
-fn is_over(record: &v1::Rollout) -> bool {
-    let phase = record
-        .status
-        .as_ref()
-        .map_or(v1::Phase::Unspecified, v1::RolloutStatus::phase);
-    matches!(phase, v1::Phase::Done | v1::Phase::RolledBack | v1::Phase::Superseded)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, Request, Uri, request, uri};
+use http::{HeaderValue, request};
 use http_body_util::BodyExt as _;
 use tonic::Code;
 use understudy_protocol::metadata;
@@ -65,16 +65,8 @@ async fn exchange(
     let mut draw = |n| rand::random_range(0..n);
     let endpoint = pick(&arm.ready, &[], Instant::now(), &mut draw).ok_or(Failed::NoWorker)?;
     let lease = endpoint.lease_aside().await.map_err(|_| Failed::Busy)?;
-    let mut uri = uri::Parts::default();
-    uri.scheme = Some(uri::Scheme::HTTP);
-    uri.authority = Some(endpoint.authority().clone());
-    uri.path_and_query = head.uri.path_and_query().cloned();
-    let mut request = Request::new(Replay::of(body.kept()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    let mut request = endpoint.request(head, &arm.version, Replay::of(body.kept()));
     let headers = request.headers_mut();
-    headers.clone_from(&head.headers);
-    headers.insert(metadata::VERSION, arm.version.clone());
     headers.insert(metadata::SHADOW, HeaderValue::from_static("1"));
     headers.insert(deadline::GRPC_TIMEOUT, deadline::format(timeout));
 

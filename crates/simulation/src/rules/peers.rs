@@ -7,7 +7,6 @@ use crate::world::Second;
 const WINDOW: u64 = 200;
 /// Canary requests after which a candidate that is still there is promoted.
 const REQUESTS_MAX: u64 = 9_900;
-const CANARY_PPM: u32 = 50_000;
 /// Flagger's and Argo's usual example: success rate at least this.
 const SUCCESS_MIN: f64 = 0.98;
 /// And 99% of answers within this.
@@ -33,6 +32,12 @@ impl Counts {
         self.candidate.1 += second.candidate.errors;
         self.stable_latencies.extend(&second.stable.latencies);
         self.latencies.extend(&second.candidate.latencies);
+    }
+
+    /// Adds a second; the window, if that filled it, after which it is empty.
+    fn next_full(&mut self, second: &Second) -> Option<Self> {
+        self.add(second);
+        (self.candidate.0 >= WINDOW).then(|| std::mem::take(self))
     }
 }
 
@@ -60,20 +65,8 @@ impl Windows {
 }
 
 impl Rule for Windows {
-    fn candidate_ppm(&self) -> u32 {
-        CANARY_PPM
-    }
-
-    fn mirrored(&self) -> f64 {
-        0.0
-    }
-
     fn see(&mut self, second: &Second) -> Option<Decision> {
-        self.window.add(second);
-        if self.window.candidate.0 < WINDOW {
-            return None;
-        }
-        let mut window = std::mem::take(&mut self.window);
+        let mut window = self.window.next_full(second)?;
         self.seen += window.candidate.0;
         window.latencies.sort_by(f64::total_cmp);
         let p99 = window.latencies.get(window.latencies.len() * 99 / 100).copied();
@@ -95,14 +88,6 @@ pub(crate) struct RepeatedZ {
 }
 
 impl Rule for RepeatedZ {
-    fn candidate_ppm(&self) -> u32 {
-        CANARY_PPM
-    }
-
-    fn mirrored(&self) -> f64 {
-        0.0
-    }
-
     fn see(&mut self, second: &Second) -> Option<Decision> {
         self.all.add(second);
         let (stable, candidate) = (self.all.stable, self.all.candidate);
@@ -129,20 +114,8 @@ pub(crate) struct MannWhitney {
 }
 
 impl Rule for MannWhitney {
-    fn candidate_ppm(&self) -> u32 {
-        CANARY_PPM
-    }
-
-    fn mirrored(&self) -> f64 {
-        0.0
-    }
-
     fn see(&mut self, second: &Second) -> Option<Decision> {
-        self.window.add(second);
-        if self.window.candidate.0 < WINDOW {
-            return None;
-        }
-        let window = std::mem::take(&mut self.window);
+        let window = self.window.next_full(second)?;
         self.seen += window.candidate.0;
         self.errors[0].push(rate(window.stable));
         self.errors[1].push(rate(window.candidate));

@@ -12,7 +12,6 @@ use understudy_rollout::{
     spec::{Gates, Spec, Strategy},
 };
 
-use super::is_running;
 use crate::{
     admin::{Admin, CONFLICTS_MAX, busy, registry_status, validate},
     controller::{
@@ -89,7 +88,7 @@ impl Admin {
             })?;
             let before = record.as_ref().map_or(0, |stored| stored.value.number);
             let number = before.max(route.value.rollout).saturating_add(1);
-            let superseded = match record.as_ref().filter(|stored| is_running(&stored.value)) {
+            let superseded = match record.as_ref().filter(|stored| !stored.value.is_over()) {
                 Some(stored) => self.supersede(&wanted, number, stored, &route)?,
                 None => None,
             };
