@@ -6,6 +6,7 @@
 //!          training.safetensors                                                    while the run is not finished
 //! ```
 
+mod loss;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -6,13 +6,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use tch::{Kind, Tensor};
+use tch::Kind;
 use understudy_distilbert::{CpuAutocast, network};
 
-use super::{Examples, Outcome, TrainOptions, Validation};
+use super::{Examples, Outcome, TrainOptions, Validation, loss};
 use crate::batches;
 use crate::interrupt::Stop;
-use crate::model::{Model, softmax};
+use crate::model::Model;
 use crate::optimizer::{AdamW, Settings};
 use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
                 Precision::Bf16 => Some(CpuAutocast::bf16()?),
             };
             let logits = self.model.network.forward(&ids, &mask, true)?.f_to_kind(Kind::Float)?;
-            self.loss(&logits, batch)?
+            loss::of(&logits, self.examples, batch, &self.state.recipe)?
         };
         let value = loss.f_double_value(&[])?;
         ensure!(
@@ -176,53 +176,6 @@ impl<'a> Run<'a> {
         let rate = self.learning_rate();
         self.optimizer.step(step + 1, rate)?;
         Ok(value)
-    }
-
-    /// Cross entropy with the true labels and with the teacher's softened distribution (Hinton et al. 2015): per review
-    /// `w · CE(z, label) + (1 - w) · T² · CE(z / T, softmax(teacher / T))`; w is 1 without a teacher, 0 without a label.
-    #[expect(clippy::cast_possible_truncation, reason = "weights need no more than f32")]
-    fn loss(&self, logits: &Tensor, batch: &[usize]) -> anyhow::Result<Tensor> {
-        let recipe = &self.state.recipe;
-        let classes = self.model.network.config().labels.len();
-        let temperature = recipe.temperature as f32;
-        let (mut hard, mut soft) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for &index in batch {
-            let teacher = self.examples.teacher.get(index);
-            let label = self.examples.labels[index];
-            let weight = match (label, teacher) {
-                (Some(_), None) => 1.0,
-                (Some(_), Some(_)) => recipe.label_weight as f32,
-                (None, _) => 0.0,
-            };
-            hard.push(
-                (0..classes)
-                    .map(|class| if label == Some(class) { weight } else { 0.0 })
-                    .collect(),
-            );
-            soft.push(match teacher {
-                None => vec![0.0; classes],
-                Some(logits) => {
-                    let softened: Vec<f32> = logits.iter().map(|logit| logit / temperature).collect();
-                    softmax(&softened)
-                        .iter()
-                        .map(|p| p * (1.0 - weight) * temperature * temperature)
-                        .collect()
-                }
-            });
-        }
-        let entropy = |logits: &Tensor, targets: &[Vec<f32>]| -> anyhow::Result<Tensor> {
-            let targets = batches::matrix(targets, self.model.device)?;
-            let total = logits
-                .f_log_softmax(-1, Kind::Float)?
-                .f_mul(&targets)?
-                .f_sum(Kind::Float)?;
-            Ok(total.f_div_scalar(-(f64::from(u32::try_from(batch.len())?)))?)
-        };
-        let loss = entropy(logits, &hard)?;
-        if self.examples.teacher.is_empty() {
-            return Ok(loss);
-        }
-        Ok(loss.f_add(&entropy(&logits.f_div_scalar(recipe.temperature)?, &soft)?)?)
     }
 
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
