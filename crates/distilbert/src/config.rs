@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
+use crate::{error::Error, weights::Storage};
 
 const VOCAB_MAX: usize = 1 << 20;
 const POSITIONS_MAX: usize = 1 << 16;
@@ -177,8 +177,8 @@ impl Config {
         Ok(())
     }
 
-    /// The `config.json` of this network, as `transformers` reads it.
-    pub fn to_json(&self) -> Value {
+    /// The `config.json` of this network as a classifier, as `transformers` reads it.
+    pub fn to_json(&self, storage: Storage) -> Value {
         let mut keys = self.extra.clone();
         let by_id: Map<_, _> = self
             .labels
@@ -192,9 +192,12 @@ impl Config {
             .enumerate()
             .map(|(i, label)| (label.clone(), json!(i)))
             .collect();
-        // What this crate writes is f32; `torch_dtype` is the older name of `dtype`.
+        // `torch_dtype` is the older name of `dtype`. Absent, it is float32.
         for name in ["dtype", "torch_dtype"] {
-            keys.entry(name).and_modify(|kind| *kind = json!("float32"));
+            keys.entry(name).and_modify(|kind| *kind = json!(storage.name()));
+        }
+        if storage != Storage::Fp32 {
+            keys.insert("dtype".to_owned(), json!(storage.name()));
         }
         for (name, value) in [
             ("architectures", json!(["DistilBertForSequenceClassification"])),
@@ -292,7 +295,7 @@ mod tests {
     use super::*;
 
     fn with(name: &str, value: Value) -> Result<Config, Error> {
-        let mut json = Config::default().to_json();
+        let mut json = Config::default().to_json(Storage::Fp32);
         json[name] = value;
         Config::from_json(json.to_string().as_bytes())
     }
@@ -304,15 +307,17 @@ mod tests {
             n_layers: 3,
             ..Config::default()
         };
-        let mut json = config.to_json();
+        let mut json = config.to_json(Storage::Fp32);
         json["finetuning_task"] = json!("sst-2");
         json["torch_dtype"] = json!("float16");
         let read = Config::from_json(json.to_string().as_bytes()).unwrap();
         assert_eq!((&read.labels, read.n_layers), (&config.labels, 3));
-        assert_eq!(read.to_json()["finetuning_task"], "sst-2");
-        assert_eq!(read.to_json()["torch_dtype"], "float32");
+        assert_eq!(read.to_json(Storage::Fp32)["finetuning_task"], "sst-2");
+        assert_eq!(read.to_json(Storage::Fp32)["torch_dtype"], "float32");
         assert_eq!(
-            Config::from_json(read.to_json().to_string().as_bytes()).unwrap().labels,
+            Config::from_json(read.to_json(Storage::Fp32).to_string().as_bytes())
+                .unwrap()
+                .labels,
             config.labels
         );
     }

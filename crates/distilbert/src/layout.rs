@@ -54,6 +54,23 @@ pub(crate) fn tensors(config: &Config) -> Vec<Expected> {
     all
 }
 
+/// The tensors of the head of masked-language modelling, but its projection's matrix: that is the word embedding.
+pub(crate) fn masked_head(config: &Config) -> Vec<Expected> {
+    let dim = config.dim;
+    let shapes: [(&str, &[usize]); 5] = [
+        ("vocab_transform.weight", &[dim, dim]),
+        ("vocab_transform.bias", &[dim]),
+        ("vocab_layer_norm.weight", &[dim]),
+        ("vocab_layer_norm.bias", &[dim]),
+        ("vocab_projector.bias", &[config.vocab_size]),
+    ];
+    let expected = |(name, shape): (&str, &[usize])| Expected {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+    };
+    shapes.map(expected).into()
+}
+
 /// Whether a tensor belongs to the classifier rather than to the backbone.
 pub(crate) fn is_head(name: &str) -> bool {
     !name.starts_with(BACKBONE)

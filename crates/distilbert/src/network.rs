@@ -7,13 +7,18 @@
 //! New weights are drawn as `transformers` draws them: normal with the deviation `initializer_range`, biases 0. Whoever
 //! wants others changes the variables of the `VarStore`, by name, before training ([`set`]).
 
-use std::{borrow::Borrow, fs, path::Path};
+mod masked;
+
+use std::{collections::HashMap, fs, path::Path};
 
 use tch::{
     Kind, Tensor,
     nn::{self, Init, VarStore},
 };
 
+pub use masked::{MaskedLm, load_masked, save_masked};
+
+pub use crate::weights::Storage;
 use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, weights};
 
 /// The epsilon of every layer norm, fixed in DistilBERT.
@@ -116,20 +121,17 @@ impl Block {
     }
 }
 
-/// The network with its classifier.
-pub struct Network {
+/// Embeddings and blocks, to which each task adds its head.
+struct Backbone {
     config: Config,
     words: Tensor,
     positions: Tensor,
     norm: LayerNorm,
     blocks: Vec<Block>,
-    pre_classifier: Linear,
-    classifier: Linear,
 }
 
-impl Network {
-    /// Adds the network's variables to a `VarStore`, newly drawn. `path` is its root, or the names are not Hugging Face's.
-    pub fn new(path: &nn::Path, config: &Config) -> Result<Network, Error> {
+impl Backbone {
+    fn new(path: &nn::Path, config: &Config) -> Result<Backbone, Error> {
         config.validate()?;
         let (dim, deviation) = (config.dim, config.initializer_range);
         let init = Init::Randn {
@@ -144,7 +146,7 @@ impl Network {
             let _zeroed = words.f_narrow(0, config.pad_token_id as i64, 1)?.f_zero_()?;
         }
         let layers = &backbone / "transformer" / "layer";
-        Ok(Network {
+        Ok(Backbone {
             words,
             positions: (&embeddings / "position_embeddings").f_var(
                 "weight",
@@ -155,16 +157,12 @@ impl Network {
             blocks: (0..config.n_layers)
                 .map(|i| Block::new(&(&layers / i), config))
                 .collect::<Result<_, _>>()?,
-            pre_classifier: Linear::new(&(path / "pre_classifier"), dim, dim, deviation)?,
-            classifier: Linear::new(&(path / "classifier"), dim, config.labels.len(), deviation)?,
             config: config.clone(),
         })
     }
 
-    /// The logits, `[batch, labels]`, of token ids `[batch, length]` (i64). `mask` has the same shape and is 0 where a token is
-    /// padding. Every row needs a token that is not, and ids must lie within the vocabulary: on CUDA an id outside it is
-    /// noticed too late.
-    pub fn forward(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Result<Tensor, Error> {
+    /// Each token's vector, `[batch, length, dim]`, after the last block.
+    fn forward(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Result<Tensor, Error> {
         let (batch, length) = ids.size2()?;
         if mask.size() != [batch, length] || length < 1 || length > self.positions.size()[0] {
             return Err(Error::Input(format!(
@@ -183,18 +181,53 @@ impl Network {
         for block in &self.blocks {
             x = block.forward(&x, &mask, &self.config, train)?;
         }
-        let first = x.f_select(1, 0)?;
+        Ok(x)
+    }
+}
+
+/// The network with its classifier.
+pub struct Network {
+    backbone: Backbone,
+    pre_classifier: Linear,
+    classifier: Linear,
+}
+
+impl Network {
+    /// Adds the network's variables to a `VarStore`, newly drawn. `path` is its root, or the names are not Hugging Face's.
+    pub fn new(path: &nn::Path, config: &Config) -> Result<Network, Error> {
+        let (dim, deviation) = (config.dim, config.initializer_range);
+        Ok(Network {
+            backbone: Backbone::new(path, config)?,
+            pre_classifier: Linear::new(&(path / "pre_classifier"), dim, dim, deviation)?,
+            classifier: Linear::new(&(path / "classifier"), dim, config.labels.len(), deviation)?,
+        })
+    }
+
+    /// The logits, `[batch, labels]`, of token ids `[batch, length]` (i64). `mask` has the same shape and is 0 where a token is
+    /// padding. Every row needs a token that is not, and ids must lie within the vocabulary: on CUDA an id outside it is
+    /// noticed too late.
+    pub fn forward(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Result<Tensor, Error> {
+        self.judge(&self.backbone.forward(ids, mask, train)?, train)
+    }
+
+    /// The logits and the first token's vector after the last block, `[batch, dim]`, from which they are computed.
+    pub fn forward_with_hidden(&self, ids: &Tensor, mask: &Tensor, train: bool) -> Result<(Tensor, Tensor), Error> {
+        let hidden = self.backbone.forward(ids, mask, train)?;
+        Ok((self.judge(&hidden, train)?, hidden.f_select(1, 0)?))
+    }
+
+    fn judge(&self, hidden: &Tensor, train: bool) -> Result<Tensor, Error> {
         let pooled = self
             .pre_classifier
-            .forward(&first)?
+            .forward(&hidden.f_select(1, 0)?)?
             .f_relu()?
-            .f_dropout(self.config.seq_classif_dropout, train)?;
+            .f_dropout(self.backbone.config.seq_classif_dropout, train)?;
         self.classifier.forward(&pooled)
     }
 
     /// The shape of this network.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.backbone.config
     }
 }
 
@@ -243,37 +276,66 @@ pub fn load(store: &VarStore, checkpoint: &Checkpoint) -> Result<bool, Error> {
     Ok(weights.has_head)
 }
 
-/// Writes a folder that [`Checkpoint::open`] and `transformers` read: `config.json`, `model.safetensors` (f32), `tokenizer.json`
+/// Writes a folder that [`Checkpoint::open`] and `transformers` read: `config.json`, `model.safetensors`, `tokenizer.json`
 /// and `tokenizer_config.json`. Each file is there whole or not at all; `config.json` comes last.
 pub fn save_checkpoint(folder: &Path, config: &Config, store: &VarStore, tokenizer_json: &str) -> Result<(), Error> {
+    save_checkpoint_as(folder, config, store, tokenizer_json, Storage::Fp32)
+}
+
+/// [`save_checkpoint`] with the numbers of the file's tensors.
+pub fn save_checkpoint_as(
+    folder: &Path,
+    config: &Config,
+    store: &VarStore,
+    tokenizer_json: &str,
+    storage: Storage,
+) -> Result<(), Error> {
     config.validate()?;
+    let names = layout::tensors(config).into_iter().map(|expected| expected.name);
+    let files = Files {
+        config: config.to_json(storage),
+        weights: weights::to_safetensors(&named(store, names)?, storage)?,
+        tokenizer_json,
+        max_tokens: config.max_position_embeddings,
+    };
+    files.write(folder)
+}
+
+/// The named variables.
+fn named(store: &VarStore, names: impl Iterator<Item = String>) -> Result<HashMap<String, Tensor>, Error> {
     let mut variables = store.variables();
-    let mut wanted = std::collections::HashMap::new();
-    for expected in layout::tensors(config) {
-        let tensor = variables
-            .remove(&expected.name)
-            .ok_or_else(|| Error::Input(format!("the network has no tensor {}", expected.name)))?;
-        wanted.insert(expected.name, tensor);
+    names
+        .map(|name| match variables.remove(&name) {
+            Some(tensor) => Ok((name, tensor)),
+            None => Err(Error::Input(format!("the network has no tensor {name}"))),
+        })
+        .collect()
+}
+
+/// What a checkpoint folder holds.
+struct Files<'a> {
+    config: serde_json::Value,
+    weights: Vec<u8>,
+    tokenizer_json: &'a str,
+    max_tokens: usize,
+}
+
+impl Files<'_> {
+    fn write(&self, folder: &Path) -> Result<(), Error> {
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        weights::write_whole(&folder.join("model.safetensors"), &self.weights)?;
+        weights::write_whole(&folder.join("tokenizer.json"), self.tokenizer_json.as_bytes())?;
+        // The generic class takes tokenizer.json as it is, where DistilBERT's own would build parts of it anew from flags.
+        let tokenizer_config = serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "attention_mask"],
+            "model_max_length": self.max_tokens,
+            "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]",
+        });
+        weights::write_whole(
+            &folder.join("tokenizer_config.json"),
+            format!("{tokenizer_config:#}\n").as_bytes(),
+        )?;
+        weights::write_whole(&folder.join("config.json"), format!("{:#}\n", self.config).as_bytes())
     }
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    weights::write_whole(
-        &folder.join("model.safetensors"),
-        &weights::to_safetensors(wanted.borrow())?,
-    )?;
-    weights::write_whole(&folder.join("tokenizer.json"), tokenizer_json.as_bytes())?;
-    // The generic class takes tokenizer.json as it is, where DistilBERT's own would build parts of it anew from flags.
-    let tokenizer_config = serde_json::json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": config.max_position_embeddings,
-        "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]",
-    });
-    weights::write_whole(
-        &folder.join("tokenizer_config.json"),
-        format!("{tokenizer_config:#}\n").as_bytes(),
-    )?;
-    weights::write_whole(
-        &folder.join("config.json"),
-        format!("{:#}\n", config.to_json()).as_bytes(),
-    )
 }

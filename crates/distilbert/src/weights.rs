@@ -31,6 +31,11 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// Whether the file has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some()
+    }
+
     /// Maps the file and checks that each tensor of the network is there in the right shape. Without `need_head`, the
     /// classifier may be missing altogether.
     pub(crate) fn open(path: &Path, config: &Config, need_head: bool) -> Result<Weights, Error> {
@@ -180,14 +185,36 @@ fn all_finite(bytes: &[u8], dtype: Dtype) -> bool {
     }
 }
 
+/// In which numbers a checkpoint is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 16-bit floats: half the size. Weights of a trained network lie far within their range, and the last digits that are
+    /// lost matter less than those that a computation in fp16 or bf16 loses.
+    Fp16,
+}
+
+impl Storage {
+    /// The name of the numbers in `config.json`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Storage::Fp32 => "float32",
+            Storage::Fp16 => "float16",
+        }
+    }
+}
+
 struct Stored {
+    dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 impl safetensors::View for &Stored {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.dtype
     }
 
     fn shape(&self) -> &[usize] {
@@ -203,24 +230,34 @@ impl safetensors::View for &Stored {
     }
 }
 
-/// The bytes of a `model.safetensors` with these tensors as f32.
-pub(crate) fn to_safetensors(tensors: &HashMap<String, Tensor>) -> Result<Vec<u8>, Error> {
+/// The bytes of a `model.safetensors` with these tensors.
+pub(crate) fn to_safetensors(tensors: &HashMap<String, Tensor>, storage: Storage) -> Result<Vec<u8>, Error> {
+    let (kind, dtype) = match storage {
+        Storage::Fp32 => (Kind::Float, Dtype::F32),
+        Storage::Fp16 => (Kind::Half, Dtype::F16),
+    };
     let mut stored = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let tensor = tensor
             .f_detach()?
             .f_to_device(tch::Device::Cpu)?
-            .f_to_kind(Kind::Float)?
+            .f_to_kind(kind)?
             .f_contiguous()?;
         let count = tensor.numel();
-        let mut bytes = vec![0; count * 4];
+        let mut bytes = vec![0; count * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, count)?;
         let shape = tensor
             .size()
             .into_iter()
             .map(|n| usize::try_from(n).unwrap_or(0))
             .collect();
-        stored.push((name.clone(), Stored { shape, bytes }));
+        if !all_finite(&bytes, dtype) {
+            return Err(Error::Engine(format!(
+                "tensor {name} has values that {} cannot hold: the training diverged, or store it as float32",
+                storage.name()
+            )));
+        }
+        stored.push((name.clone(), Stored { dtype, shape, bytes }));
     }
     // `transformers` refuses a file that does not name its framework.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
