@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{CleanCounts, Error, Labels, Limits, Reader, Split, fingerprint};
+use crate::{CleanCounts, Columns, Error, Labels, Limits, Reader, Record, Split, fingerprint};
 
 /// A clean text with its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct Example {
     pub fingerprint: u64,
     /// What the file says it is for, if it says so.
     pub split: Option<Split>,
+    /// Where it begins in its file, from 1.
+    pub line: u64,
+    /// Values of [`Columns::kept`].
+    pub kept: Vec<String>,
 }
 
 /// Labelled reviews, in the order of the file.
@@ -46,39 +50,52 @@ pub struct UnlabelledSet {
 /// # Errors
 /// As [`Reader`]; also for a label that is not among `labels`, and if nothing is left.
 pub fn load_labelled(path: &Path, labels: Option<&Labels>, limits: &Limits) -> Result<LabelledSet, Error> {
+    load_labelled_columns(path, &Columns::default(), labels, limits)
+}
+
+/// The same from columns of the caller's choice.
+///
+/// # Errors
+/// As [`load_labelled`]; also if a column that is named is not there.
+pub fn load_labelled_columns(
+    path: &Path,
+    columns: &Columns,
+    labels: Option<&Labels>,
+    limits: &Limits,
+) -> Result<LabelledSet, Error> {
     let mut counts = CleanCounts::default();
     let mut rows = Vec::new();
-    for record in Reader::open_labelled(path)? {
-        let record = record?;
-        let text = limits.apply(&record.text);
+    for record in Reader::open_labelled_columns(path, columns)? {
+        let mut record = record?;
+        let text = limits.apply(&std::mem::take(&mut record.text));
         counts.note(text.as_ref().map(|_| ()).map_err(|unfit| *unfit));
         if let Ok(text) = text {
-            rows.push((record.line, text, record.label.unwrap_or_default(), record.split));
+            rows.push((text, record));
         }
     }
     refuse_empty(path, rows.is_empty(), &counts)?;
-    if let Some((line, ..)) = rows.iter().find(|(_, _, label, _)| label.is_empty()) {
+    if let Some((_, record)) = rows.iter().find(|(_, record)| given(record).is_empty()) {
         return Err(Error::Malformed {
             path: path.to_owned(),
-            line: *line,
+            line: record.line,
             reason: "its label is empty".into(),
         });
     }
     let labels = match labels {
         Some(labels) => labels.clone(),
-        None => Labels::infer(rows.iter().map(|(_, _, label, _)| label.as_str())).map_err(|error| Error::Empty {
+        None => Labels::infer(rows.iter().map(|(_, record)| given(record))).map_err(|error| Error::Empty {
             path: path.to_owned(),
             reason: error.to_string(),
         })?,
     };
     let mut examples = Vec::with_capacity(rows.len());
-    for (line, text, label, split) in rows {
-        let Some(label) = labels.index(&label) else {
+    for (text, record) in rows {
+        let Some(label) = labels.index(given(&record)) else {
             let known = labels.names().to_vec();
             return Err(Error::UnknownLabel {
                 path: path.to_owned(),
-                line,
-                found: label,
+                line: record.line,
+                found: given(&record).to_owned(),
                 known,
             });
         };
@@ -86,7 +103,9 @@ pub fn load_labelled(path: &Path, labels: Option<&Labels>, limits: &Limits) -> R
             fingerprint: fingerprint(&text),
             text,
             label,
-            split,
+            split: record.split,
+            line: record.line,
+            kept: record.kept,
         });
     }
     Ok(LabelledSet {
@@ -127,6 +146,10 @@ pub fn load_unlabelled(
     }
     refuse_empty(path, set.texts.is_empty(), &set.counts)?;
     Ok(set)
+}
+
+fn given(record: &Record) -> &str {
+    record.label.as_deref().unwrap_or_default()
 }
 
 fn refuse_empty(path: &Path, empty: bool, counts: &CleanCounts) -> Result<(), Error> {

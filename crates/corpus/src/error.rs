@@ -19,7 +19,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The accepted names.
-        wanted: &'static str,
+        wanted: String,
         /// The names that the file has.
         found: Vec<String>,
     },

@@ -36,6 +36,17 @@ impl Split {
     }
 }
 
+/// Which columns of a file to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The texts'; `None`: `review`, `text` or `sentence`.
+    pub text: Option<String>,
+    /// The labels'; `None`: `sentiment` or `label`.
+    pub label: Option<String>,
+    /// Others whose values are wanted as they stand there.
+    pub kept: Vec<String>,
+}
+
 /// One row of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -47,6 +58,8 @@ pub struct Record {
     pub label: Option<String>,
     /// `None` if the file has no such column.
     pub split: Option<Split>,
+    /// Values of [`Columns::kept`], in that order.
+    pub kept: Vec<String>,
 }
 
 /// Reads the records of one file, in order.
@@ -57,6 +70,7 @@ pub struct Reader {
     text: usize,
     label: Option<usize>,
     split: Option<usize>,
+    kept: Vec<usize>,
     failed: bool,
 }
 
@@ -66,6 +80,14 @@ impl Reader {
     /// # Errors
     /// If it cannot be read, is damaged or has no column for the text (`review`, `text` or `sentence`).
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_columns(path, &Columns::default())
+    }
+
+    /// The same with columns of the caller's choice; their names count whatever their case.
+    ///
+    /// # Errors
+    /// As [`Reader::open`]; also if a column that is named is not there.
+    pub fn open_columns(path: &Path, columns: &Columns) -> Result<Self, Error> {
         let io = |source| Error::Io {
             path: path.to_owned(),
             source,
@@ -84,14 +106,25 @@ impl Reader {
                 .iter()
                 .find_map(|name| headers.iter().position(|header| header == name))
         };
-        let (text, label, split) = (find(&TEXT_COLUMNS), find(&LABEL_COLUMNS), find(&[SPLIT_COLUMN]));
-        let Some(text) = text else {
-            return Err(Error::MissingColumn {
-                path: path.to_owned(),
-                wanted: "\"review\", \"text\" or \"sentence\"",
-                found: headers,
-            });
+        let missing = |wanted: String| Error::MissingColumn {
+            path: path.to_owned(),
+            wanted,
+            found: headers.clone(),
         };
+        let named = |name: &String| {
+            let wanted = name.trim().to_ascii_lowercase();
+            find(&[&wanted]).ok_or_else(|| missing(format!("{name:?}")))
+        };
+        let text = match &columns.text {
+            Some(name) => named(name)?,
+            None => find(&TEXT_COLUMNS).ok_or_else(|| missing("\"review\", \"text\" or \"sentence\"".to_owned()))?,
+        };
+        let label = match &columns.label {
+            Some(name) => Some(named(name)?),
+            None => find(&LABEL_COLUMNS),
+        };
+        let split = find(&[SPLIT_COLUMN]);
+        let kept = columns.kept.iter().map(named).collect::<Result<_, _>>()?;
         Ok(Self {
             path: path.to_owned(),
             csv,
@@ -99,6 +132,7 @@ impl Reader {
             text,
             label,
             split,
+            kept,
             failed: false,
         })
     }
@@ -108,7 +142,15 @@ impl Reader {
     /// # Errors
     /// As [`Reader::open`]; also if there is no column `sentiment` or `label`.
     pub fn open_labelled(path: &Path) -> Result<Self, Error> {
-        let mut reader = Self::open(path)?;
+        Self::open_labelled_columns(path, &Columns::default())
+    }
+
+    /// The same with columns of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Reader::open_columns`]; also if there is no column of labels.
+    pub fn open_labelled_columns(path: &Path, columns: &Columns) -> Result<Self, Error> {
+        let mut reader = Self::open_columns(path, columns)?;
         if reader.label.is_some() {
             return Ok(reader);
         }
@@ -121,7 +163,7 @@ impl Reader {
         };
         Err(Error::MissingColumn {
             path: reader.path,
-            wanted: "\"sentiment\" or \"label\"",
+            wanted: "\"sentiment\" or \"label\"".to_owned(),
             found,
         })
     }
@@ -153,6 +195,11 @@ impl Reader {
             text: field(self.text)?.to_owned(),
             label: self.label.map(field).transpose()?.map(|label| label.trim().to_owned()),
             split,
+            kept: self
+                .kept
+                .iter()
+                .map(|&column| Ok(field(column)?.trim().to_owned()))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -278,6 +325,30 @@ mod tests {
         let whole = zstd::encode_all(TWO.repeat(3000).as_bytes(), 1).unwrap();
         assert!(message("a.zst", &whole[..whole.len() / 2]).contains("a.zst"));
         assert!(matches!(Reader::open(Path::new("/nowhere")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn columns_of_the_callers_choice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "id,Spoils,body,rating,label\n7,yes,He dies, 9 ,x\n").unwrap();
+        let columns = Columns {
+            text: Some("body".into()),
+            label: Some("spoils".into()),
+            kept: vec!["rating".into(), "ID".into()],
+        };
+        let record = Reader::open_columns(&path, &columns).unwrap().next().unwrap().unwrap();
+        assert_eq!(
+            (record.text.as_str(), record.label.as_deref()),
+            ("He dies", Some("yes"))
+        );
+        assert_eq!(record.kept, ["9", "7"]);
+        let columns = Columns {
+            kept: vec!["stars".into()],
+            ..columns
+        };
+        let error = Reader::open_columns(&path, &columns).err().unwrap().to_string();
+        assert!(error.contains("no column \"stars\" among: id, spoils, body"), "{error}");
     }
 
     #[test]

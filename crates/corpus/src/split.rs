@@ -154,6 +154,8 @@ mod tests {
             label,
             fingerprint,
             split,
+            line: 0,
+            kept: Vec::new(),
         }
     }
 
