@@ -113,7 +113,9 @@ impl Router {
             keep: forward.vanished_worker_keep,
             aborts,
             served: Arc::clone(&served),
-        };
+        }
+        .begin()
+        .await;
         let app = Arc::new(App {
             state,
             admission: Admission::new(&options.admission, Instant::now())?,

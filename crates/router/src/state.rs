@@ -151,8 +151,11 @@ impl State {
     /// The model with this name for this kind; without a name the only one.
     ///
     /// # Errors
-    /// [`Refusal::ModelNotNamed`] or [`Refusal::UnknownModel`].
+    /// [`Refusal::Uninformed`], [`Refusal::ModelNotNamed`] or [`Refusal::UnknownModel`].
     pub fn model(&self, name: Option<&str>, kind: Kind) -> Result<&Arc<Model>, Refusal> {
+        if self.models.is_empty() && !self.connected {
+            return Err(Refusal::Uninformed);
+        }
         let mut of_kind = self.models.iter().filter(|(_, model)| model.kind == kind);
         let names = || -> Vec<String> {
             self.models

@@ -26,6 +26,8 @@ pub enum Refusal {
     Overloaded,
     /// Metadata with a value that cannot be read.
     Metadata { key: &'static str, problem: String },
+    /// The router has neither heard from the registry yet nor a state on disk.
+    Uninformed,
     /// No model named, and there is not exactly one.
     ModelNotNamed { models: Vec<String> },
     /// No such model for this service.
@@ -58,6 +60,7 @@ impl Refusal {
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Metadata { .. } => "metadata",
+            Self::Uninformed => "uninformed",
             Self::ModelNotNamed { .. } => "model_not_named",
             Self::UnknownModel { .. } => "unknown_model",
             Self::UnknownVersion { .. } => "unknown_version",
@@ -86,6 +89,11 @@ impl From<Refusal> for Status {
                 RETRY_AFTER,
             ),
             Refusal::Metadata { key, problem } => bad_request(key, &problem),
+            Refusal::Uninformed => retry_later(
+                Code::Unavailable,
+                "this router knows no routes yet: it has not heard from the registry",
+                RETRY_AFTER,
+            ),
             Refusal::ModelNotNamed { models } if models.is_empty() => retry_later(
                 Code::Unavailable,
                 "no model has a route yet; publish a version and set a route",

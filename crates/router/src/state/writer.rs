@@ -66,16 +66,31 @@ pub struct Writer {
     pub served: Arc<Notify>,
 }
 
-impl Writer {
-    /// Publishes the state on disk, then for ever what the registry, and operators, say.
+/// A writer that has published the state on disk.
+pub struct Begun {
+    writer: Writer,
+    known: Known,
+}
+
+impl Begun {
+    /// Publishes for ever what the registry, and operators, say.
     pub async fn run(self, routes: Follow<v1::Route>, workers: Follow<v1::Worker>) {
-        let known = self.load().await;
+        let Self { writer, known } = self;
         let (saver, newest) = watch::channel(known.clone());
         // Side by side: a slow disk delays no rollback.
         tokio::join!(
-            save(self.folder.clone(), newest),
-            self.publish_all(known, routes, workers, saver)
+            save(writer.folder.clone(), newest),
+            writer.publish_all(known, routes, workers, saver)
         );
+    }
+}
+
+impl Writer {
+    /// Publishes the state on disk: a router that listens before it did would refuse what it served a moment ago.
+    pub async fn begin(self) -> Begun {
+        let known = self.load().await;
+        self.publish(&known, &self.state.load(), false).await;
+        Begun { writer: self, known }
     }
 
     async fn publish_all(
@@ -89,7 +104,7 @@ impl Writer {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stale: Vec<String> = Vec::new();
-        let mut published: Option<(Known, bool)> = None;
+        let mut published = (known.clone(), false);
         let mut aborted: Option<(Abort, Option<v1::Route>)> = None;
         loop {
             let (routes_view, workers_view) = (routes.view(), workers.view());
@@ -123,12 +138,9 @@ impl Writer {
                 .state_age
                 .set(i64::try_from((now - connected_at).as_secs()).unwrap_or(i64::MAX));
 
-            if published
-                .as_ref()
-                .is_none_or(|(before, was)| *before != known || *was != connected)
-            {
+            if published.0 != known || published.1 != connected {
                 self.publish(&known, &state, connected).await;
-                published = Some((known.clone(), connected));
+                published = (known.clone(), connected);
                 saver.send_replace(known.clone());
             }
             if let Some((abort, route)) = aborted.take() {

@@ -61,10 +61,6 @@ async fn traffic_goes_on_without_a_registry_also_over_a_restart_and_catches_up()
     assert!(cluster.router.take().unwrap().drain().await);
     cluster.start_router(&[]).await;
     let mut client = cluster.client().await;
-    let since = Instant::now();
-    while client.call("x", &[]).await.is_err() {
-        assert!(since.elapsed() < Duration::from_secs(1));
-    }
     assert_eq!(client.call("x", &[]).await.unwrap().version, "v1");
 
     // The registry is back with all leases over: nothing is lost, and changes arrive.
