@@ -74,6 +74,16 @@ bench: ## Measures against transformers, ONNX Runtime and a direct call, and wri
 	cargo build --release --workspace --bins --examples
 	UNDERSTUDY_BIN=$(BIN) bench/run.sh
 
+.PHONY: bench-mirror
+bench-mirror: setup-test ## Measures what mirroring to bad candidates costs clients, in 5 minutes; wants a quiet machine (FLAGS="--cycles 3")
+	cargo build --release -p understudy-cli -p understudy-router -p understudy-analyst-worker --bins --example open_loop
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-test/bin/python bench/router/mirror.py $(FLAGS)
+
+.PHONY: bench-rollback
+bench-rollback: setup-test ## Measures how long after the decision a rollback takes effect on two routers, 50 times, in 4 minutes
+	cargo build --release -p understudy-cli -p understudy-router -p understudy-analyst-worker --bins
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-test/bin/python bench/router/rollback.py $(FLAGS)
+
 .PHONY: simulate
 simulate: ## Simulates thousands of rollouts beside the rules in use elsewhere, into docs/simulation.md (RUNS=1000)
 	cargo run --release -p understudy-simulation -- --runs $(or $(RUNS),1000)

@@ -88,7 +88,7 @@ ln -sfn "$LIBTORCH_DIR" .libtorch
 for wish in "$@"; do
   case "$wish" in
     --test)
-      install_packages etcd-server etcd-client openssl util-linux
+      install_packages etcd-server etcd-client libfaketime openssl util-linux
       make_venv test tests/system/requirements.txt
       install_cargo_deny
       ;;

@@ -3,12 +3,16 @@
 # HAProxy. Prints a Markdown table. Needs h2load (Debian: nghttp2-client).
 # usage: bench/router/run.sh [requests, default 150000] [--rollout [--mirror PPM]]: with a rollout, the router counts and
 # samples answers for it, or also mirrors
+# UNDERSTUDY_BIN: folder of binaries that are built already
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 requests=${1:-150000}
 command -v h2load >/dev/null || { echo "h2load is missing: apt-get install nghttp2-client" >&2; exit 1; }
-cargo build --release --quiet -p understudy-router --bin understudy-router --example echo_worker
-bin=${CARGO_TARGET_DIR:-target}/release
+bin=${UNDERSTUDY_BIN:-}
+if [ -z "$bin" ]; then
+  cargo build --release --quiet -p understudy-router --bin understudy-router --example echo_worker
+  bin=${CARGO_TARGET_DIR:-target}/release
+fi
 work=$(mktemp -d)
 pids=()
 cleanup() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait; rm -rf "$work"; }

@@ -1,6 +1,8 @@
 """Starts the real binaries on free ports and drives them as users do."""
 
 import collections
+import contextlib
+import glob
 import json
 import os
 import shutil
@@ -58,13 +60,14 @@ def wait_until(condition, seconds=30, what="the condition"):
 class Process:
     """A child with its log in a file."""
 
-    def __init__(self, folder: Path, name: str, *command):
+    def __init__(self, folder: Path, name: str, *command, environment=()):
         self.name, self.command, self.log = name, [str(part) for part in command], folder / f"{name}.log"
+        self.environment = dict(environment)
         self.start()
 
     def start(self):
         with self.log.open("ab") as log:
-            environment = {**os.environ, "UNDERSTUDY_LOG_FORMAT": "text"}
+            environment = {**os.environ, "UNDERSTUDY_LOG_FORMAT": "text", **self.environment}
             self.child = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
 
     def kill(self):
@@ -84,16 +87,79 @@ class Process:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class Cluster:
-    """Registry, routers and workers as separate processes."""
+class Cable:
+    """Connections to a port that can be cut: nothing passes any more, in either direction, and nobody is told."""
 
-    def __init__(self, folder: Path, registry="embedded", analysts=1, scribes=0, routers=1, faults=()):
+    def __init__(self, port: int):
+        self.upstream, self.whole = port, threading.Event()
+        self.whole.set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        self.whole.clear()
+
+    def mend(self):
+        self.whole.set()
+
+    def _accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client):
+        self.whole.wait()
+        try:
+            server = socket.create_connection(("127.0.0.1", self.upstream))
+        except OSError:
+            return client.close()
+        for one, other in ((client, server), (server, client)):
+            threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one, other):
+        try:
+            while data := one.recv(65_536):
+                self.whole.wait()
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class Clock:
+    """The time of day of a process, which can be set; what it measures time with is left alone."""
+
+    LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
+
+    def __init__(self, file: Path):
+        found = [path for pattern in self.LIBRARIES for path in glob.glob(pattern)]
+        assert found, "libfaketime is missing: run `make setup-test`"
+        self.file = file
+        self.jump(0)
+        self.environment = {"LD_PRELOAD": found[0], "FAKETIME_TIMESTAMP_FILE": str(file),
+                            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1"}
+
+    def jump(self, seconds: int):
+        """To so many seconds from the true time, within about a second."""
+        self.file.write_text(f"{seconds:+d}\n")
+
+
+class Cluster:
+    """Registry, routers and workers as separate processes. With `cables` each router has one to the registry, with `clocks`
+    each one of its own."""
+
+    def __init__(self, folder: Path, registry="embedded", analysts=1, scribes=0, routers=1, faults=(), cables=False, clocks=False):
         self.folder, self.kind, self.faults, self.processes = folder, registry, faults, []
         self.registry_port = free_port()
         self.registry_url = f"http://127.0.0.1:{self.registry_port}"
         self.analyst_ports = [free_port() for _ in range(analysts)]
         self.scribe_ports = [free_port() for _ in range(scribes)]
         self.router_ports = [free_port() for _ in range(routers)]
+        self.cables = [Cable(self.registry_port) for _ in range(routers)] if cables else []
+        self.clocks = [Clock(folder / f"clock-{index}") for index in range(routers)] if clocks else []
 
     def start(self):
         """Returns once every router answers and knows every worker."""
@@ -113,8 +179,10 @@ class Cluster:
         self.routers = [
             self.process(
                 f"router-{index}", BIN / "understudy-router", "--name", f"router-{index}", "--listen", f"127.0.0.1:{port}",
-                "--metrics-listen", f"127.0.0.1:{free_port()}", "--registry", self.registry_url,
-                "--state-dir", self.folder / f"router-{index}", "--artifact-store", f"file://{self.folder}/store")
+                "--metrics-listen", f"127.0.0.1:{free_port()}", "--registry",
+                f"http://127.0.0.1:{self.cables[index].port}" if self.cables else self.registry_url,
+                "--state-dir", self.folder / f"router-{index}", "--artifact-store", f"file://{self.folder}/store",
+                environment=self.clocks[index].environment if self.clocks else ())
             for index, port in enumerate(self.router_ports)
         ]
         for index in range(len(self.routers)):
@@ -128,8 +196,8 @@ class Cluster:
             f"127.0.0.1:{free_port()}", "--registry", self.registry_url, "--cache-dir", self.folder / f"cache-{name}",
             *(part for fault in self.faults for part in ("--inject-fault", fault)))
 
-    def process(self, name: str, *command) -> Process:
-        process = Process(self.folder, name, *command)
+    def process(self, name: str, *command, environment=()) -> Process:
+        process = Process(self.folder, name, *command, environment=environment)
         self.processes.append(process)
         return process
 

@@ -1,7 +1,10 @@
 """Rollouts of the real thing: decided by themselves, whatever fails meanwhile."""
 
+import base64
 import collections
 import contextlib
+import datetime
+import http.client
 import json
 import signal
 import statistics
@@ -172,25 +175,71 @@ def test_a_dead_leader_is_replaced_in_the_middle_of_a_canary(make_cluster, revie
     assert not failures(loads), f"{failures(loads)}\n{cluster.logs()}"
 
 
-def test_a_registry_that_stops_answering_delays_a_canary_and_no_request(make_cluster, reviews):
-    cluster = start(make_cluster, "etcd", "good")
+def write_junk(port) -> int:
+    """Writes and deletes a scorecard so often that a watch that is not read falls behind: what HTTP/2 lets through without the
+    reader, and then more events than etcd keeps for it. Gives the last revision."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    encode = lambda text: base64.b64encode(text.encode()).decode()  # noqa: E731
+    key = encode("/understudy/v1/scorecards/sentiment/junk")
+
+    def call(method, **body):
+        connection.request("POST", f"/v3/kv/{method}", json.dumps({"key": key, **body}))
+        return json.loads(connection.getresponse().read())
+
+    for size in [250_000] * 40 + [1] * 400:
+        call("put", value=encode("x" * size))
+    return int(call("deleterange")["header"]["revision"])
+
+
+def test_an_absent_registry_a_compaction_and_clocks_that_jump_delay_a_canary_and_no_request(make_cluster, reviews):
+    cluster = start(make_cluster, "etcd", "good", cables=True, clocks=True)
+    # Long enough that a clock jumps in the middle of a hold.
+    (cluster.folder / "spec.yaml").write_text(SPEC.replace("5%, hold: 1s", "5%, hold: 6s").replace("25%, hold: 1s", "25%, hold: 6s"))
     with load_on(cluster, reviews) as loads:
         begin(cluster, "good")
         wait_until(lambda: weight(cluster) >= 50_000, what="the second step")
+        # Hours on, and days back: whichever router leads, no hold is over for that, nor is a step done twice.
+        second = time.monotonic()
+        cluster.clocks[0].jump(2 * 3_600)
+        cluster.clocks[1].jump(-3 * 86_400)
+        wait_until(lambda: weight(cluster) >= 250_000, what="the third step")
+        held = time.monotonic() - second
+        assert 5.5 < held < 20, f"a hold of 6 s took {held:.1f} s"
+        changed_at = datetime.datetime.fromisoformat(status(cluster)["rollout"]["history"][-1]["at"].replace("Z", "+00:00"))
+        wrong = abs((changed_at - datetime.datetime.now(datetime.timezone.utc)).total_seconds())
+        assert wrong > 3_600, f"the leader's clock is off by {wrong:.0f} s only"
+        cluster.clocks[0].jump(-86_400)
+        cluster.clocks[1].jump(365 * 86_400)
+
+        # Longer than any lease, timeout and hold.
         cluster.registry.child.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
-        # Longer than any lease.
-        time.sleep(15)
+        time.sleep(60)
         resumed = time.monotonic()
         cluster.registry.child.send_signal(signal.SIGCONT)
         for load in loads:
             during = [a for a in load.answers if stopped + 1 < a.at < resumed]
-            assert len(during) > 50 and {a.version for a in during} == {"v1", "good"}, collections.Counter(
+            assert len(during) > 200 and {a.version for a in during} == {"v1", "good"}, collections.Counter(
                 a.version for a in during)
-        wait_until(lambda: phase(cluster) == "PHASE_DONE", seconds=60, what="the promotion")
+
+        # One router's watches fall behind, by more than connections hold, and what they miss is compacted away.
+        wait_until(lambda: status(cluster)["live"]["routersCurrent"] == 2, what="both routers")
+        cluster.cables[1].cut()
+        revision = write_junk(cluster.registry_port)
+        cluster.etcdctl("compact", str(revision))
+        cluster.cables[1].mend()
+        wait_until(lambda: phase(cluster) == "PHASE_DONE", seconds=90, what="the promotion")
+        done = time.monotonic()
+        for load in loads:
+            wait_until(lambda: sum(a.at > done for a in load.answers) > 20, what="answers after it")  # noqa: B023
+            assert {a.version for a in load.answers if a.at > done} == {"good"}
+    assert "is gone" in cluster.routers[1].log.read_text(), "the compaction met no watch"
     assert not failures(loads), f"{failures(loads)}\n{cluster.logs()}"
     history = weights(status(cluster)["rollout"])
     assert history == sorted(history), "no weight went back"
+    # Each step once.
+    steps = [(change["to"], change.get("step", 0)) for change in status(cluster)["rollout"]["history"]]
+    assert len(steps) == len(set(steps)), steps
 
 
 def test_an_abort_takes_effect_on_every_router_within_a_second(make_cluster, reviews):
