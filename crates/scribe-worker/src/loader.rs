@@ -38,7 +38,7 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// How often copies that wait for capacity to spare look for it.
 const SPARE_POLL: Duration = Duration::from_millis(2);
 
-/// Most streams of one version: llama.cpp knows at most 256 sequences, and each slot has two.
+/// Most streams of one version; llama.cpp knows at most 256 sequences.
 pub const SLOTS_MAX: u32 = 64;
 
 /// Loads versions.
@@ -107,6 +107,7 @@ impl ScribeLoader {
             quantization = info.quantization,
             parameters = info.parameters,
             context_tokens = info.context_tokens,
+            slots = info.slots,
             device = info.device,
             "loaded and checked"
         );
@@ -134,13 +135,20 @@ impl ScribeLoader {
             weights_copies,
         };
         let sizes = sizes(&needs, available).map_err(anyhow::Error::msg)?;
+        if sizes.slots < needs.slots {
+            tracing::warn!(
+                slots = sizes.slots,
+                wanted = needs.slots,
+                context_tokens = sizes.context_tokens,
+                "there is room for fewer slots; lower --context-tokens if requests are shorter, or give it more memory"
+            );
+        }
         self.probe.check(path, sha256, self.options.device)?;
-        let model =
-            Model::load(self.backend, &self.place, path, &file, sizes, needs.slots).map_err(anyhow::Error::msg)?;
+        let model = Model::load(self.backend, &self.place, path, &file, sizes).map_err(anyhow::Error::msg)?;
         let setup = Setup {
             place: self.place.clone(),
-            slots: needs.slots as usize,
-            kv_tokens: sizes.kv_tokens,
+            slots: sizes.slots as usize,
+            slot_cells: sizes.slot_cells,
             batch_tokens: self.options.batch_tokens.get(),
             threads: option(self.options.threads).unwrap_or_else(physical_cores),
             clients: self.clients.clone(),
@@ -154,7 +162,7 @@ impl understudy_worker::Loader for ScribeLoader {
     const KIND: Kind = Kind::Scribe;
 
     fn description(&self) -> String {
-        format!("{}, {} slots", self.place, self.options.slots)
+        format!("{}, at most {} slots", self.place, self.options.slots)
     }
 
     fn load(&self, manifest: &Manifest, folder: &Path) -> Result<Loaded, LoadError> {

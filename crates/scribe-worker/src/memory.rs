@@ -1,4 +1,7 @@
 //! Whether a model fits, and how large its KV cache is (the arithmetic is pure).
+//!
+//! Each slot has cells of its own for one request of any length. So what the cache takes is slots times context, and where
+//! memory is short there are fewer slots.
 
 use std::fs;
 
@@ -8,11 +11,11 @@ const OVERHEAD_BYTES: u64 = 300 << 20;
 /// Most tokens of a request unless told otherwise: a large context that is seldom used takes memory always.
 const CONTEXT_TOKENS_DEFAULT: u32 = 8192;
 
-/// Most tokens of the KV cache unless told otherwise.
-const KV_TOKENS_DEFAULT: u32 = 32_768;
+/// llama.cpp rounds a sequence's cells up to this.
+const CELLS_STEP: u32 = 256;
 
-/// llama.cpp rounds a cache up to this.
-const KV_TOKENS_STEP: u32 = 256;
+/// Sequences that are copied or change places do so through memory: at most so many at a time.
+const MOVED_MAX: u32 = 2;
 
 /// What decides on sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +26,11 @@ pub struct Needs {
     pub kv_token: u64,
     /// Tokens that the model was trained on.
     pub trained_tokens: u32,
-    /// Streams at once.
+    /// Most streams at once.
     pub slots: u32,
     /// What the operator wants.
     pub context_tokens: Option<u32>,
-    /// What the operator wants.
+    /// What the operator allows all slots together.
     pub kv_tokens: Option<u32>,
     /// Copies of the weights that are made: they are stored anew for the processor's instructions.
     pub weights_copies: u64,
@@ -38,8 +41,10 @@ pub struct Needs {
 pub struct Sizes {
     /// Most tokens of a request.
     pub context_tokens: u32,
-    /// Tokens of the KV cache.
-    pub kv_tokens: u32,
+    /// Streams at once.
+    pub slots: u32,
+    /// Cells of the KV cache that each has.
+    pub slot_cells: u32,
 }
 
 /// Chooses sizes that fit into `available` bytes.
@@ -47,47 +52,52 @@ pub struct Sizes {
 /// # Errors
 /// What does not fit, and what to do.
 pub fn sizes(needs: &Needs, available: u64) -> Result<Sizes, String> {
-    let step = |tokens: u32| tokens.div_ceil(KV_TOKENS_STEP).saturating_mul(KV_TOKENS_STEP);
     let context = needs
         .context_tokens
         .unwrap_or(CONTEXT_TOKENS_DEFAULT)
         .min(needs.trained_tokens)
         .max(2);
-    let least = step(context);
+    let cells = context.div_ceil(CELLS_STEP).saturating_mul(CELLS_STEP);
+    let slot = needs.kv_token.saturating_mul(cells.into());
     let fixed = needs
         .weights
         .saturating_mul(1 + needs.weights_copies)
         .saturating_add(OVERHEAD_BYTES);
-    let total = |tokens: u32| fixed.saturating_add(needs.kv_token.saturating_mul(tokens.into()));
+    let total = |slots: u32| {
+        let moved = (slots - 1).min(MOVED_MAX);
+        fixed.saturating_add(slot.saturating_mul((slots + moved).into()))
+    };
 
-    let wanted = match needs.kv_tokens {
+    let slots = match needs.kv_tokens {
         Some(tokens) if tokens < context => {
             return Err(format!(
                 "a KV cache of {tokens} tokens cannot hold one request of {context}; raise --kv-tokens or lower \
                  --context-tokens"
             ));
         }
-        Some(tokens) => step(tokens),
+        Some(tokens) => needs.slots.min(tokens / cells).max(1),
         None => {
-            let half = available.saturating_sub(fixed) / 2 / needs.kv_token.max(1);
-            let fits = u32::try_from(half).unwrap_or(u32::MAX) / KV_TOKENS_STEP * KV_TOKENS_STEP;
-            let wanted = step(context.saturating_mul(needs.slots)).min(KV_TOKENS_DEFAULT);
-            wanted.min(fits).max(least)
+            let half = available.saturating_sub(fixed) / 2;
+            let fits = u32::try_from(half / slot.max(1)).unwrap_or(u32::MAX);
+            let most = needs.slots.min(fits).max(1);
+            // What is copied at times may go into the other half.
+            (1..=most).rev().find(|&slots| total(slots) <= available).unwrap_or(1)
         }
     };
-    if total(wanted) > available {
+    if total(slots) > available {
         return Err(format!(
-            "it needs {} MB of memory ({} MB for weights and their copies, {} MB for a KV cache of {wanted} tokens) and {} MB \
-             are free; lower --context-tokens or --kv-tokens, choose a smaller quantisation, or free memory",
-            total(wanted) >> 20,
+            "it needs {} MB of memory ({} MB for weights and their copies, {} MB for a KV cache of {slots} times {cells} \
+             tokens) and {} MB are free; lower --context-tokens or --kv-tokens, choose a smaller quantisation, or free memory",
+            total(slots) >> 20,
             fixed >> 20,
-            (total(wanted) - fixed) >> 20,
+            (total(slots) - fixed) >> 20,
             available >> 20,
         ));
     }
     Ok(Sizes {
         context_tokens: context,
-        kv_tokens: wanted,
+        slots,
+        slot_cells: cells,
     })
 }
 
@@ -178,13 +188,19 @@ mod tests {
 
     #[test]
     fn sizes_fit_or_say_why_not() {
-        let sizes_of = |needs, available| sizes(&needs, available).unwrap();
-        let plenty = sizes_of(needs(), 64_000 * MB);
-        assert_eq!((plenty.context_tokens, plenty.kv_tokens), (8192, 32_768));
-        // 10,300 MB and a KV cache of 1024 MB at least; half of what is left is less than that.
-        let little = sizes_of(needs(), 11_500 * MB);
-        assert_eq!((little.context_tokens, little.kv_tokens), (8192, 8192));
-        assert_eq!(sizes_of(needs(), 13_500 * MB).kv_tokens, 12_800);
+        let sizes_of = |needs, available| {
+            let sizes = sizes(&needs, available).unwrap();
+            assert_eq!(sizes.slot_cells % CELLS_STEP, 0);
+            (sizes.context_tokens, sizes.slots)
+        };
+        // A slot has 1024 MB, and 10,300 MB are taken before.
+        assert_eq!(sizes_of(needs(), 64_000 * MB), (8192, 8));
+        // Half of what is left.
+        assert_eq!(sizes_of(needs(), 20_000 * MB), (8192, 4));
+        // There must be room to copy a sequence, too.
+        assert_eq!(sizes_of(needs(), 14_500 * MB), (8192, 2));
+        assert_eq!(sizes_of(needs(), 13_000 * MB), (8192, 1));
+        assert_eq!(sizes_of(needs(), 11_500 * MB), (8192, 1));
         let error = sizes(&needs(), 11_000 * MB).unwrap_err();
         assert!(
             error.contains("11324 MB") && error.contains("11000 MB") && error.contains("--context-tokens"),
@@ -194,30 +210,30 @@ mod tests {
             context_tokens: Some(2048),
             ..needs()
         };
-        assert_eq!(sizes_of(short, 64_000 * MB).kv_tokens, 16_384);
-        assert!(sizes(&short, 11_000 * MB).is_ok());
+        assert_eq!(sizes_of(short, 64_000 * MB), (2048, 8));
+        assert_eq!(sizes_of(short, 11_000 * MB), (2048, 1));
+        let bounded = |kv_tokens| Needs {
+            kv_tokens: Some(kv_tokens),
+            ..needs()
+        };
+        assert_eq!(sizes_of(bounded(30_000), 64_000 * MB), (8192, 3));
+        assert_eq!(sizes_of(bounded(u32::MAX), 64_000 * MB), (8192, 8));
+        // What the operator wants is done or refused.
+        assert!(sizes(&bounded(30_000), 13_000 * MB).is_err());
+        let error = sizes(&bounded(100), u64::MAX).unwrap_err();
+        assert!(error.contains("--kv-tokens"), "{error}");
         let small = Needs {
             trained_tokens: 1000,
             slots: 1,
             ..needs()
         };
         assert_eq!(
-            sizes_of(small, 64_000 * MB),
-            Sizes {
+            sizes(&small, 64_000 * MB),
+            Ok(Sizes {
                 context_tokens: 1000,
-                kv_tokens: 1024
-            }
-        );
-        assert!(
-            sizes(
-                &Needs {
-                    kv_tokens: Some(100),
-                    ..needs()
-                },
-                u64::MAX
-            )
-            .unwrap_err()
-            .contains("--kv-tokens")
+                slots: 1,
+                slot_cells: 1024
+            })
         );
         // Numbers of a hostile file do not overflow.
         assert!(

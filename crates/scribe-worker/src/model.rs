@@ -52,7 +52,6 @@ impl Model {
         path: &Path,
         file: &understudy_gguf::Model,
         sizes: Sizes,
-        slots: u32,
     ) -> Result<Self, String> {
         let params = place.model_params()?;
         let llama = LlamaModel::load_from_file(&backend.llama, path, &params)
@@ -72,7 +71,7 @@ impl Model {
             parameters: file.parameters,
             quantization: file.quantization.clone(),
             context_tokens: sizes.context_tokens,
-            slots,
+            slots: sizes.slots,
             device: place.to_string(),
         };
         Ok(Self {

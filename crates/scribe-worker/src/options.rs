@@ -10,14 +10,14 @@ pub struct EngineOptions {
     /// Where to compute: `auto` (the first CUDA device if there is one), `cpu`, or `cuda`
     #[arg(long, env = "UNDERSTUDY_DEVICE", default_value = "auto", value_name = "DEVICE")]
     pub device: Device,
-    /// Streams that run at once, of each version
+    /// Streams that run at once, of each version; fewer where their KV caches do not fit (see --kv-tokens)
     #[arg(long, env = "UNDERSTUDY_SLOTS", default_value = "8", value_name = "N")]
     pub slots: NonZeroU32,
     /// Most tokens of one request, prompt and answer together; default: what the model was trained on, at most 8192
     #[arg(long, env = "UNDERSTUDY_CONTEXT_TOKENS", value_name = "TOKENS")]
     pub context_tokens: Option<NonZeroU32>,
-    /// Tokens that the running streams of a version may hold together, with what is kept for later requests; default: slots
-    /// times context, at most 32768 and what fits in half of the free memory
+    /// Most tokens of a version's KV cache, in which each slot has room for --context-tokens, and keeps what it computed for
+    /// later requests; default: what fits in half of the free memory
     #[arg(long, env = "UNDERSTUDY_KV_TOKENS", value_name = "TOKENS")]
     pub kv_tokens: Option<NonZeroU32>,
     /// Tokens that are computed at once: running streams have one each, prompts a quarter of it while any runs, else all

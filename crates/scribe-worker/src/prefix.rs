@@ -1,22 +1,39 @@
 //! What the KV cache holds, and what of it the next request can use (pure).
 //!
-//! Every sequence of the cache is mirrored: its tokens, and the cells that hold them. A cell may be shared by sequences that
-//! begin alike: copying a prefix marks its cells and moves no bytes. What is asked of the real cache is a list of [`Op`]s.
+//! Each sequence of the cache has cells of its own, enough for one request: attention looks at no other's. They are
+//! mirrored here by their tokens. A sequence that has ended keeps what it computed, until another request is put into its
+//! place. What is asked of the real cache is a list of [`Op`]s.
 //!
 //! ```text
-//!            admit                     finish
-//!   free ────────────► running ────────────────────► kept ──┐ evict, least recently used first
-//!     ▲                   │ discard                         │
-//!     └───────────────────┴─────────────────────────────────┘
+//!           admit              finish
+//!   idle ───────────► running ────────► idle, with what it computed
+//!     ▲                  │ discard
+//!     └──────────────────┘
 //! ```
 //!
-//! Invariants: used cells and those that running sequences may still take are never more than there are, so a decode finds
-//! room always; a prefix that is reused is equal token by token; a sequence that runs is never evicted.
+//! A request finds what is computed of its prompt in one of two ways. Where an idle sequence is that and little else, the
+//! request goes on in it: that costs nothing, and is how a conversation's next turn finds the last one. Else the request takes
+//! the sequence that was unused for longest, and the common beginning, if it is long enough to be worth that, is copied into
+//! it: so a system prompt is computed once, and those who had it first keep what they had. What little is depends on what
+//! the oldest sequence has: when that is nothing, nothing need be lost.
+//!
+//! llama.cpp computes sequences together only if their numbers follow each other, so those that run can be
+//! [gathered](Ledger::gather).
+//!
+//! Invariants: a prefix that is reused is equal token by token; a sequence that runs is never taken.
+
+use std::cmp::Reverse;
+
+/// Prompts that begin alike for so many tokens more than what a sequence has itself: these are copied, not computed.
+pub const COPY_TOKENS_MIN: usize = 32;
+
+/// A sequence is copied as a whole, which takes as long as computing one token for so many of its own, or less.
+const COPIED_PER_COMPUTED: usize = 64;
 
 /// What to do to the real cache, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// The first `tokens` of `from` belong to `to` too, which is empty.
+    /// The first `tokens` of `from` replace what `to` holds.
     Copy {
         /// Sequence.
         from: usize,
@@ -25,8 +42,15 @@ pub enum Op {
         /// How many.
         tokens: usize,
     },
-    /// The sequence is empty.
-    Clear(usize),
+    /// Of a sequence, only the first tokens stay.
+    Trim {
+        /// Which.
+        sequence: usize,
+        /// How many.
+        tokens: usize,
+    },
+    /// Two sequences change places.
+    Swap(usize, usize),
 }
 
 /// A sequence that was admitted.
@@ -40,41 +64,36 @@ pub struct Admitted {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    Free,
-    Running { limit: usize },
-    Kept { last_used: u64 },
+    Running,
+    Idle { last_used: u64 },
 }
 
 #[derive(Debug)]
 struct Sequence {
     usage: Use,
     tokens: Vec<u32>,
-    cells: Vec<u32>,
 }
 
 /// The cache's books.
 #[derive(Debug)]
 pub struct Ledger {
     sequences: Vec<Sequence>,
-    /// How many sequences hold each cell.
-    holders: Vec<u32>,
-    free: Vec<u32>,
+    /// Of each sequence.
+    cells: usize,
     clock: u64,
 }
 
 impl Ledger {
-    /// An empty cache. There must be at least two more sequences than run at once.
+    /// An empty cache; `cells` are those of each sequence.
     #[must_use]
-    pub fn new(sequences: usize, cells: u32) -> Self {
+    pub fn new(sequences: usize, cells: usize) -> Self {
         let empty = || Sequence {
-            usage: Use::Free,
+            usage: Use::Idle { last_used: 0 },
             tokens: Vec::new(),
-            cells: Vec::new(),
         };
         Self {
             sequences: (0..sequences).map(|_| empty()).collect(),
-            holders: vec![0; cells as usize],
-            free: (0..cells).rev().collect(),
+            cells,
             clock: 0,
         }
     }
@@ -82,7 +101,7 @@ impl Ledger {
     /// Cells that hold a token.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.holders.len() - self.free.len()
+        self.sequences.iter().map(|one| one.tokens.len()).sum()
     }
 
     /// Tokens of a sequence.
@@ -91,167 +110,136 @@ impl Ledger {
         self.sequences[sequence].tokens.len()
     }
 
-    /// Makes room for a request that may take up to `limit` tokens with its prompt, and gives it what is computed of it.
-    /// `None` if running sequences leave no room; then nothing changes.
-    pub fn admit(&mut self, prompt: &[u32], limit: usize, ops: &mut Vec<Op>) -> Option<Admitted> {
-        // The last token is always computed: its row chooses the next one.
-        let most = prompt.len().saturating_sub(1);
-        let source = self.source(&prompt[..most]);
-        let cached = source.map_or(0, |(tokens, _)| tokens);
-        if self.pinned(source) + self.reserved() + (limit - cached) > self.holders.len() {
-            return None;
-        }
-
-        let sequence = match self.sequences.iter().position(|one| one.usage == Use::Free) {
-            Some(free) => free,
-            None => {
-                let oldest = self.oldest(source.map(|(_, sequence)| sequence))?;
-                self.clear(oldest, ops);
-                oldest
+    /// Gives a request a sequence, with what is computed of its prompt. `None` if all run.
+    pub fn admit(&mut self, prompt: &[u32], ops: &mut Vec<Op>) -> Option<Admitted> {
+        let (last_used, oldest) = self.idle().min()?;
+        let sequence = match self.source(beginning(prompt), None) {
+            Some((tokens, from)) if self.is_idle(from) => {
+                let lost = self.length(from) - tokens;
+                let little = lost < COPY_TOKENS_MIN || (last_used > 0 && lost <= tokens);
+                if little { from } else { oldest }
             }
+            _ => oldest,
         };
         self.clock += 1;
-        self.sequences[sequence].usage = Use::Running { limit };
-        if let Some((tokens, from)) = source {
-            self.share(from, sequence, tokens, ops);
-        }
-        while self.free.len() < self.reserved() {
-            let Some(oldest) = self.oldest(None) else { break };
-            self.clear(oldest, ops);
-        }
+        self.sequences[sequence].usage = Use::Running;
+        let own = common(&self.sequences[sequence].tokens, beginning(prompt));
+        self.trim(sequence, own, ops);
+        let cached = self.reuse(sequence, prompt, ops);
         Some(Admitted { sequence, cached })
     }
 
-    /// Gives a running sequence that has computed nothing itself the longest beginning of its prompt that any other has,
-    /// and tells how much of the prompt is computed now.
+    /// Gives a running sequence, which holds only a beginning of its prompt, the longest beginning that another has if it is
+    /// worth a copy, and tells how much of the prompt is computed now.
     pub fn reuse(&mut self, sequence: usize, prompt: &[u32], ops: &mut Vec<Op>) -> usize {
-        let most = prompt.len().saturating_sub(1);
         let own = self.length(sequence);
-        match self.source(&prompt[..most]) {
-            Some((tokens, from)) if tokens > own && from != sequence => {
-                let usage = self.sequences[sequence].usage;
-                self.clear(sequence, ops);
-                self.sequences[sequence].usage = usage;
-                self.share(from, sequence, tokens, ops);
-                tokens
-            }
-            _ => own,
+        let Some((tokens, from)) = self.source(beginning(prompt), Some(sequence)) else {
+            return own;
+        };
+        if tokens < own + COPY_TOKENS_MIN.max(self.length(from) / COPIED_PER_COMPUTED) {
+            return own;
         }
-    }
-
-    /// The sequence that begins most like the prompt, and how much.
-    fn source(&self, prompt: &[u32]) -> Option<(usize, usize)> {
-        let alike = self
-            .sequences
-            .iter()
-            .enumerate()
-            .map(|(number, one)| (common(&one.tokens, prompt), number));
-        alike.max().filter(|(tokens, _)| *tokens > 0)
-    }
-
-    /// The first tokens of `from` belong to `to` too, which is empty.
-    fn share(&mut self, from: usize, to: usize, tokens: usize, ops: &mut Vec<Op>) {
         self.clock += 1;
         let source = &mut self.sequences[from];
-        if let Use::Kept { last_used } = &mut source.usage {
+        if let Use::Idle { last_used } = &mut source.usage {
             *last_used = self.clock;
         }
-        let (shared, cells) = (source.tokens[..tokens].to_vec(), source.cells[..tokens].to_vec());
-        for &cell in &cells {
-            self.holders[cell as usize] += 1;
-        }
-        let target = &mut self.sequences[to];
-        (target.tokens, target.cells) = (shared, cells);
-        ops.push(Op::Copy { from, to, tokens });
+        self.sequences[sequence].tokens = self.sequences[from].tokens[..tokens].to_vec();
+        ops.push(Op::Copy {
+            from,
+            to: sequence,
+            tokens,
+        });
+        tokens
     }
 
-    /// A running sequence has one more computed token. False if there is no cell for it, which is a defect.
+    /// A running sequence has one more computed token. False if it has no cell for it, which is a defect.
     #[must_use]
     pub fn push(&mut self, sequence: usize, token: u32) -> bool {
-        let Some(cell) = self.free.pop() else {
-            return false;
-        };
-        self.holders[cell as usize] = 1;
-        let sequence = &mut self.sequences[sequence];
-        sequence.tokens.push(token);
-        sequence.cells.push(cell);
-        true
+        let tokens = &mut self.sequences[sequence].tokens;
+        let room = tokens.len() < self.cells;
+        if room {
+            tokens.push(token);
+        }
+        room
     }
 
-    /// A running sequence ends and is kept for those that begin as it does. Kept ones that are its beginning go.
-    pub fn finish(&mut self, sequence: usize, ops: &mut Vec<Op>) {
+    /// A running sequence ends and keeps what it has for those that begin as it does. Idle ones that are its beginning are
+    /// the first to be taken.
+    pub fn finish(&mut self, sequence: usize) {
         self.clock += 1;
-        self.sequences[sequence].usage = Use::Kept { last_used: self.clock };
-        for other in 0..self.sequences.len() {
-            let kept = matches!(self.sequences[other].usage, Use::Kept { .. });
-            if other != sequence
-                && kept
-                && self.sequences[sequence]
-                    .tokens
-                    .starts_with(&self.sequences[other].tokens)
-            {
-                self.clear(other, ops);
+        self.sequences[sequence].usage = Use::Idle { last_used: self.clock };
+        let idle: Vec<usize> = self.idle().map(|(_, other)| other).collect();
+        for other in idle.into_iter().filter(|other| *other != sequence) {
+            let (whole, part) = (&self.sequences[sequence].tokens, &self.sequences[other].tokens);
+            if whole.starts_with(part) {
+                self.sequences[other].usage = Use::Idle { last_used: 0 };
             }
-        }
-        if self.sequences[sequence].tokens.is_empty() {
-            self.clear(sequence, ops);
         }
     }
 
     /// A running sequence ends and nothing of it is kept.
     pub fn discard(&mut self, sequence: usize, ops: &mut Vec<Op>) {
-        self.clear(sequence, ops);
+        self.trim(sequence, 0, ops);
+        self.sequences[sequence].usage = Use::Idle { last_used: 0 };
     }
 
-    fn clear(&mut self, sequence: usize, ops: &mut Vec<Op>) {
-        let one = &mut self.sequences[sequence];
-        one.usage = Use::Free;
-        one.tokens.clear();
-        for cell in std::mem::take(&mut one.cells) {
-            let holders = &mut self.holders[cell as usize];
-            *holders -= 1;
-            if *holders == 0 {
-                self.free.push(cell);
-            }
-        }
-        ops.push(Op::Clear(sequence));
-    }
-
-    fn oldest(&self, except: Option<usize>) -> Option<usize> {
-        let kept = |(number, one): (usize, &Sequence)| match one.usage {
-            Use::Kept { last_used } if Some(number) != except => Some((last_used, number)),
-            _ => None,
+    /// Moves sequences so that these follow each other. What they move away keeps what it has.
+    pub fn gather(&mut self, sequences: &[usize], ops: &mut Vec<Op>) {
+        let last = self.sequences.len().saturating_sub(sequences.len());
+        // Where most of them are already, fewest must move.
+        let inside = |begin: usize| begin..begin + sequences.len();
+        let there = |begin: usize| sequences.iter().filter(|one| inside(begin).contains(one)).count();
+        let Some(begin) = (0..=last).max_by_key(|&begin| (there(begin), Reverse(begin))) else {
+            return;
         };
-        self.sequences
-            .iter()
-            .enumerate()
-            .filter_map(kept)
-            .min()
-            .map(|(_, number)| number)
-    }
-
-    /// Cells that running sequences may still take.
-    fn reserved(&self) -> usize {
-        let rest = |one: &Sequence| match one.usage {
-            Use::Running { limit } => limit.saturating_sub(one.tokens.len()),
-            Use::Free | Use::Kept { .. } => 0,
-        };
-        self.sequences.iter().map(rest).sum()
-    }
-
-    /// Cells that stay used whatever is evicted: those of running sequences and of the prefix to be shared.
-    fn pinned(&self, prefix: Option<(usize, usize)>) -> usize {
-        let mut pinned = vec![false; self.holders.len()];
-        let running = self
-            .sequences
-            .iter()
-            .filter(|one| matches!(one.usage, Use::Running { .. }));
-        let prefix = prefix.map_or(&[][..], |(tokens, from)| &self.sequences[from].cells[..tokens]);
-        for &cell in running.flat_map(|one| &one.cells).chain(prefix) {
-            pinned[cell as usize] = true;
+        let outside = sequences.iter().filter(|one| !inside(begin).contains(one));
+        let gaps = inside(begin).filter(|place| !sequences.contains(place));
+        for (&one, gap) in outside.zip(gaps) {
+            self.sequences.swap(one, gap);
+            ops.push(Op::Swap(one, gap));
         }
-        pinned.into_iter().filter(|one| *one).count()
     }
+
+    /// The sequence that begins most like the prompt, and how much; of several an idle one, of these the oldest, else the
+    /// first, so that copies in a row have one source.
+    fn source(&self, prompt: &[u32], except: Option<usize>) -> Option<(usize, usize)> {
+        let alike = |(number, one): (usize, &Sequence)| {
+            let tokens = common(&one.tokens, prompt);
+            let age = match one.usage {
+                Use::Running => None,
+                Use::Idle { last_used } => Some(Reverse(last_used)),
+            };
+            (tokens > 0 && Some(number) != except).then_some((tokens, age, Reverse(number)))
+        };
+        let best = self.sequences.iter().enumerate().filter_map(alike).max();
+        best.map(|(tokens, _, Reverse(number))| (tokens, number))
+    }
+
+    fn trim(&mut self, sequence: usize, tokens: usize, ops: &mut Vec<Op>) {
+        if tokens < self.length(sequence) {
+            self.sequences[sequence].tokens.truncate(tokens);
+            ops.push(Op::Trim { sequence, tokens });
+        }
+    }
+
+    fn is_idle(&self, sequence: usize) -> bool {
+        matches!(self.sequences[sequence].usage, Use::Idle { .. })
+    }
+
+    /// When they were last used, and their numbers.
+    fn idle(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let idle = |(number, one): (usize, &Sequence)| match one.usage {
+            Use::Idle { last_used } => Some((last_used, number)),
+            Use::Running => None,
+        };
+        self.sequences.iter().enumerate().filter_map(idle)
+    }
+}
+
+/// What of a prompt need not be computed: all but the last token, whose row chooses the next one.
+fn beginning(prompt: &[u32]) -> &[u32] {
+    &prompt[..prompt.len().saturating_sub(1)]
 }
 
 /// How many tokens two begin with alike.

@@ -6,10 +6,13 @@
 //! turn: drop what was cancelled or is late ─► admit ─► plan ─► one decode ─► a token for each finished row
 //! ```
 //!
+//! A slot is a sequence of the cache, and has cells of its own for one request of any length that fits the context.
+//!
 //! Of llama.cpp's aborts, these are kept out of reach here: a batch beyond `n_batch` and a sequence beyond `n_seq_max` (both
-//! are fixed with the context), reading a row that was not asked for, a partial copy in a cache that is not unified, and a
-//! full cache (room is reserved to a request's end).
+//! are fixed with the context), reading a row that was not asked for, a partial copy between sequences (they are copied as
+//! wholes, then trimmed), and a full cache.
 
+mod cache;
 mod compute;
 
 use std::{
@@ -30,14 +33,11 @@ use crate::{
     engine::{EngineError, Event, Finish, FinishReason, Gauges, Timings, Usage},
     job::Job,
     model::Model,
-    prefix::{Ledger, Op, common},
+    prefix::{COPY_TOKENS_MIN, Ledger, Op, common},
     sampler::Scratch,
     schedule::Budget,
     spare::Clients,
 };
-
-/// Prompts that begin alike for at least so many tokens: the later waits for the earlier to compute them.
-const FOLLOW_TOKENS_MIN: usize = 32;
 
 /// A prompt's chunk beside running streams, as a part of the batch.
 const CHUNK_DIVISOR: usize = 4;
@@ -52,8 +52,8 @@ pub struct Setup {
     pub place: Place,
     /// Streams at once.
     pub slots: usize,
-    /// Tokens of the KV cache.
-    pub kv_tokens: u32,
+    /// Cells of the KV cache that each has: at least a context's tokens.
+    pub slot_cells: u32,
     /// Tokens computed at once.
     pub batch_tokens: u32,
     /// Threads.
@@ -73,6 +73,8 @@ pub struct Runner<'a> {
     queue: VecDeque<Job>,
     turn: usize,
     jobs: u64,
+    /// Turns in a row whose streams did not follow each other in the cache.
+    scattered: usize,
     scratch: Scratch,
     ops: Vec<Op>,
     gauges: Arc<Gauges>,
@@ -82,11 +84,10 @@ pub struct Runner<'a> {
 struct Slot {
     job: Job,
     number: u64,
-    sequence: usize,
     /// Chosen, not computed.
     token: Option<u32>,
-    /// The job whose prompt's beginning it waits for, by slot and number, and how much of it.
-    follows: Option<(usize, u64, usize)>,
+    /// The job whose prompt's beginning it waits for, by its number, and how much of it.
+    follows: Option<(u64, usize)>,
     cached: usize,
     generated: usize,
     began: Instant,
@@ -105,16 +106,16 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// If there is no memory for the context, or the model does not compute.
     pub fn new(backend: &Backend, model: &'a Model, setup: &Setup, gauges: Arc<Gauges>) -> Result<Self, String> {
-        // Kept sequences, and one for whatever comes, beside those that run.
-        let sequences = 2 * setup.slots + 1;
+        let slots = u32::try_from(setup.slots).map_err(|error| error.to_string())?;
         let threads = i32::try_from(setup.threads).unwrap_or(1);
         let device = setup.place != Place::Cpu;
         let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(setup.kv_tokens))
+            .with_n_ctx(NonZeroU32::new(setup.slot_cells.saturating_mul(slots)))
             .with_n_batch(setup.batch_tokens)
             .with_n_ubatch(setup.batch_tokens)
-            .with_n_seq_max(u32::try_from(sequences).map_err(|error| error.to_string())?)
-            .with_kv_unified(true)
+            .with_n_seq_max(slots)
+            // Attention goes through all cells of a cache that sequences share, also through those of others.
+            .with_kv_unified(false)
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
             .with_offload_kqv(device)
@@ -122,8 +123,8 @@ impl<'a> Runner<'a> {
             .with_no_perf(true);
         let context = model.llama.new_context(&backend.llama, params).map_err(|error| {
             format!(
-                "llama.cpp makes no context of {} tokens for it ({error}); the log has its words",
-                setup.kv_tokens
+                "llama.cpp makes no context of {slots} times {} tokens for it ({error}); the log has its words",
+                setup.slot_cells
             )
         })?;
         let cells = context.n_ctx();
@@ -135,11 +136,12 @@ impl<'a> Runner<'a> {
                 batch,
                 chunk: (batch / CHUNK_DIVISOR).max(1),
             },
-            ledger: Ledger::new(sequences, cells),
+            ledger: Ledger::new(setup.slots, (cells / slots.max(1)) as usize),
             slots: (0..setup.slots).map(|_| None).collect(),
             queue: VecDeque::new(),
             turn: 0,
             jobs: 0,
+            scattered: 0,
             scratch: Scratch::default(),
             ops: Vec::new(),
             gauges,
@@ -183,6 +185,7 @@ impl<'a> Runner<'a> {
         self.drop_dead(now);
         self.admit(now);
         self.follow();
+        self.gather();
         let parts = self.fill();
         let computes = !parts.is_empty();
         if computes {
@@ -217,33 +220,22 @@ impl<'a> Runner<'a> {
         while !self.queue.is_empty() {
             let next = self.queue.iter().position(|job| !job.shadow).unwrap_or(0);
             let shadow = self.queue[next].shadow;
-            if !(shadow && self.slots_free() < 2.min(self.slots.len())) && self.admit_one(next, now) {
+            let free = self.slots.iter().filter(|slot| slot.is_none()).count();
+            if !(shadow && free < 2.min(self.slots.len())) && self.admit_one(next, now) {
                 continue;
             }
+            let copy = |slot: &Option<Slot>| slot.as_ref().is_some_and(Slot::is_shadow);
             if shadow {
                 self.refuse(next, EngineError::NoSpare);
-            } else if let Some(copy) = self
-                .slots
-                .iter()
-                .position(|slot| slot.as_ref().is_some_and(Slot::is_shadow))
-            {
+            } else if let Some(copy) = self.slots.iter().position(copy) {
                 if let Some(slot) = &mut self.slots[copy] {
                     slot.job.outlet.end(Event::Failed(EngineError::NoSpare));
                 }
                 self.free(copy, true);
-            } else if self.slots.iter().all(Option::is_none) {
-                // Requests are checked against the context, which is no larger than the cache: a defect.
-                let limit = self.queue[next].prompt.len() + self.queue[next].max_tokens;
-                let reason = format!("the KV cache has no room for {limit} tokens");
-                self.refuse(next, EngineError::Failed(reason));
             } else {
                 return;
             }
         }
-    }
-
-    fn slots_free(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.is_none()).count()
     }
 
     fn refuse(&mut self, place: usize, error: EngineError) {
@@ -252,66 +244,60 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Gives a waiting job a slot. False if there is none, or no room in the cache.
+    /// Gives a waiting job a slot. False if there is none.
     fn admit_one(&mut self, place: usize, now: Instant) -> bool {
-        let Some(free) = self.slots.iter().position(Option::is_none) else {
+        let Some(job) = self.queue.get(place) else { return false };
+        let Some(admitted) = self.ledger.admit(&job.prompt, &mut self.ops) else {
             return false;
         };
-        let Some(job) = self.queue.get(place) else { return false };
-        let limit = job.prompt.len() + job.max_tokens;
-        let admitted = self.ledger.admit(&job.prompt, limit, &mut self.ops);
-        self.apply_ops();
-        let Some(admitted) = admitted else { return false };
         let Some(mut job) = self.queue.remove(place) else {
             return false;
         };
         job.queued = None;
         self.jobs += 1;
-        self.slots[free] = Some(Slot {
+        self.slots[admitted.sequence] = Some(Slot {
             follows: self.leader(&job, admitted.cached),
             job,
             number: self.jobs,
-            sequence: admitted.sequence,
             token: None,
             cached: admitted.cached,
             generated: 0,
             began: now,
             first: None,
         });
+        self.apply_ops();
         true
     }
 
     /// The job that is about to compute what this prompt begins with.
-    fn leader(&self, job: &Job, cached: usize) -> Option<(usize, u64, usize)> {
+    fn leader(&self, job: &Job, cached: usize) -> Option<(u64, usize)> {
         let most = job.prompt.len().saturating_sub(1);
-        let running = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(number, slot)| Some((number, slot.as_ref()?)))
+        let running = self.slots.iter().flatten();
+        let alike = running
             // A copy may have to wait, and nobody with it.
-            .filter(|(_, slot)| job.shadow || !slot.is_shadow());
-        let alike = running.map(|(place, slot)| (common(&slot.job.prompt, &job.prompt[..most]), place, slot.number));
-        let (tokens, place, number) = alike.max()?;
-        (tokens >= cached + FOLLOW_TOKENS_MIN).then_some((place, number, tokens))
+            .filter(|slot| job.shadow || !slot.is_shadow())
+            .map(|slot| (common(&slot.job.prompt, &job.prompt[..most]), slot.number));
+        let (tokens, number) = alike.max()?;
+        (tokens >= cached + COPY_TOKENS_MIN).then_some((number, tokens))
     }
 
     /// Gives followers what their leaders have computed. One whose leader has ended takes what is there.
     fn follow(&mut self) {
         for place in 0..self.slots.len() {
-            let Some((leader, number, tokens)) = self.slots[place].as_ref().and_then(|slot| slot.follows) else {
+            let Some((number, tokens)) = self.slots[place].as_ref().and_then(|slot| slot.follows) else {
                 continue;
             };
-            let leads = self.slots[leader].as_ref().filter(|leader| leader.number == number);
-            if leads.is_some_and(|leader| self.ledger.length(leader.sequence) < tokens) {
+            let leader = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.number == number);
+            let leads = self.slots.iter().position(leader);
+            if leads.is_some_and(|leader| self.ledger.length(leader) < tokens) {
                 continue;
             }
             if let Some(slot) = &mut self.slots[place] {
                 slot.follows = None;
-                slot.cached = self.ledger.reuse(slot.sequence, &slot.job.prompt, &mut self.ops);
+                slot.cached = self.ledger.reuse(place, &slot.job.prompt, &mut self.ops);
             }
-            self.apply_ops();
         }
+        self.apply_ops();
     }
 
     fn finish(&mut self, place: usize, reason: FinishReason) {
@@ -351,26 +337,12 @@ impl<'a> Runner<'a> {
 
     /// Empties a slot. What it computed is kept for others unless it is in doubt.
     fn free(&mut self, place: usize, keep: bool) {
-        let Some(slot) = self.slots[place].take() else { return };
+        self.slots[place] = None;
         if keep {
-            self.ledger.finish(slot.sequence, &mut self.ops);
+            self.ledger.finish(place);
         } else {
-            self.ledger.discard(slot.sequence, &mut self.ops);
-        }
-        self.apply_ops();
-    }
-
-    fn apply_ops(&mut self) {
-        for op in self.ops.drain(..) {
-            let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-            // These fail only for numbers beyond i32.
-            let _ = match op {
-                Op::Copy { from, to, tokens } => {
-                    self.context
-                        .kv_cache_seq_cp(number(from), number(to), Some(0), u32::try_from(tokens).ok())
-                }
-                Op::Clear(sequence) => self.context.kv_cache_seq_rm(number(sequence), None, None),
-            };
+            self.ledger.discard(place, &mut self.ops);
+            self.apply_ops();
         }
     }
 }

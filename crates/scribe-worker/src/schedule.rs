@@ -1,7 +1,10 @@
 //! What a turn computes (pure).
 //!
-//! Every running stream has one token in every turn; prompts share what is left. So a prompt, however long, delays a stream
+//! Every running stream has one token in every turn; prompts have what is left. So a prompt, however long, delays a stream
 //! by one chunk, and with streams running a chunk is a small part of the batch.
+//!
+//! llama.cpp computes sequences together as far as they have equally many tokens, and what is left of the longer ones by
+//! itself. So a prompt joins another only if it fits in as a whole: two halves cost more than two wholes.
 
 /// What a slot has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +35,15 @@ pub fn plan(slots: &[Work], budget: Budget, turn: usize) -> Vec<usize> {
         0 => budget.batch,
         _ => budget.batch.saturating_sub(streams).min(budget.chunk),
     };
+    let mut alone = true;
     for step in 0..slots.len() {
         let slot = (turn + step) % slots.len();
-        if let Work::Prompt(tokens) = slots[slot] {
+        if let Work::Prompt(tokens) = slots[slot]
+            && (alone || tokens <= left)
+        {
             counts[slot] = tokens.min(left);
             left -= counts[slot];
+            alone = false;
         }
     }
     counts
@@ -51,13 +58,14 @@ mod tests {
     const BUDGET: Budget = Budget { batch: 512, chunk: 128 };
 
     #[test]
-    fn streams_come_first_and_prompts_share_the_rest() {
+    fn streams_come_first_and_prompts_that_fit_have_the_rest() {
         use Work::{None, Prompt, Token};
         assert_eq!(plan(&[None, Prompt(4000), None], BUDGET, 0), [0, 512, 0]);
         assert_eq!(plan(&[Token, Prompt(4000), Token], BUDGET, 0), [1, 128, 1]);
-        assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 0), [100, 28, 1]);
+        assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 0), [100, 0, 1]);
         assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 1), [0, 128, 1]);
-        assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 2), [100, 28, 1]);
+        assert_eq!(plan(&[Prompt(100), Prompt(4000), Prompt(20)], BUDGET, 0), [100, 0, 20]);
+        assert_eq!(plan(&[Prompt(300), Prompt(300)], BUDGET, 1), [0, 300]);
         assert_eq!(plan(&[], BUDGET, 3), [0; 0]);
     }
 

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Instant};
 
 use llama_cpp_2::token::LlamaToken;
 
-use super::{Runner, Slot};
+use super::Runner;
 use crate::{
     engine::{EngineError, FinishReason},
     job::Job,
@@ -25,14 +25,7 @@ impl Runner<'_> {
     /// Fills the batch with what the plan says.
     pub(super) fn fill(&mut self) -> Vec<Part> {
         let pause = self.clients.any();
-        let works: Vec<Work> = self
-            .slots
-            .iter()
-            .map(|slot| match slot {
-                Some(slot) if !(pause && slot.is_shadow()) => self.work(slot),
-                _ => Work::None,
-            })
-            .collect();
+        let works: Vec<Work> = (0..self.slots.len()).map(|place| self.work(place, pause)).collect();
         // While clients have nothing here, copies have the turn for themselves. The next client waits for no more than a chunk.
         let batch = if pause {
             self.budget.batch
@@ -49,18 +42,21 @@ impl Runner<'_> {
         parts
     }
 
-    fn work(&self, slot: &Slot) -> Work {
-        match slot {
-            _ if slot.token.is_some() => Work::Token,
-            _ if slot.follows.is_some() => Work::None,
-            _ => Work::Prompt(slot.job.prompt.len() - self.ledger.length(slot.sequence)),
+    /// What is to do for a slot; for copies nothing in a pause.
+    pub(super) fn work(&self, place: usize, pause: bool) -> Work {
+        match &self.slots[place] {
+            None => Work::None,
+            Some(slot) if pause && slot.is_shadow() => Work::None,
+            Some(slot) if slot.token.is_some() => Work::Token,
+            Some(slot) if slot.follows.is_some() => Work::None,
+            Some(slot) => Work::Prompt(slot.job.prompt.len() - self.ledger.length(place)),
         }
     }
 
     /// Puts a slot's next tokens into the batch, and tells the row of the last one if it chooses a token.
-    fn put(&mut self, slot: usize, tokens: usize) -> Option<i32> {
-        let slot = self.slots[slot].as_ref()?;
-        let (begin, sequence) = (self.ledger.length(slot.sequence), i32::try_from(slot.sequence).ok()?);
+    fn put(&mut self, place: usize, tokens: usize) -> Option<i32> {
+        let slot = self.slots[place].as_ref()?;
+        let (begin, sequence) = (self.ledger.length(place), i32::try_from(place).ok()?);
         let upcoming = match &slot.token {
             Some(token) => std::slice::from_ref(token),
             None => &slot.job.prompt[begin..begin + tokens],
@@ -114,12 +110,10 @@ impl Runner<'_> {
 
     /// Removes what a failed batch may have left of a slot's new tokens.
     fn forget_half(&mut self, slot: usize) {
-        if let Some(slot) = &self.slots[slot] {
-            let sequence = u32::try_from(slot.sequence).ok();
-            let kept = u32::try_from(self.ledger.length(slot.sequence)).ok();
-            // It fails only for numbers that are not there.
-            let _ = self.context.clear_kv_cache_seq(sequence, kept, None);
-        }
+        let sequence = u32::try_from(slot).ok();
+        let kept = u32::try_from(self.ledger.length(slot)).ok();
+        // It fails only for numbers that are not there.
+        let _ = self.context.clear_kv_cache_seq(sequence, kept, None);
     }
 
     fn computed(&mut self, parts: Vec<Part>) {
@@ -128,14 +122,14 @@ impl Runner<'_> {
                 continue;
             };
             let complete = match slot.token.take() {
-                Some(token) => self.ledger.push(slot.sequence, token),
+                Some(token) => self.ledger.push(part.slot, token),
                 None => {
-                    let begin = self.ledger.length(slot.sequence);
+                    let begin = self.ledger.length(part.slot);
                     self.gauges
                         .prompt_tokens
                         .fetch_add(part.tokens as u64, Ordering::Relaxed);
                     let tokens = &slot.job.prompt[begin..begin + part.tokens];
-                    tokens.iter().all(|&token| self.ledger.push(slot.sequence, token))
+                    tokens.iter().all(|&token| self.ledger.push(part.slot, token))
                 }
             };
             if !complete {

@@ -6,7 +6,7 @@ mod support;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use support::{Hand, all, file, model, prompt, ready};
+use support::{CONTEXT, Hand, all, file, model, prompt, ready};
 use understudy_scribe::engine::{EngineError, Event, FinishReason, Input, Message, Role};
 
 #[test]
@@ -87,7 +87,7 @@ fn greedy_is_the_same_alone_and_in_a_batch_of_eight() {
         .map(|n| "Once upon a time ".repeat(n) + &n.to_string())
         .collect();
     // Work is split among threads in different ways.
-    let threads = |threads| Hand::with(&model, 8, 4096, threads);
+    let threads = |threads| Hand::with(&model, 8, threads);
     let alone: Vec<String> = prompts.iter().map(|text| threads(2).run(prompt(text, 48)).0).collect();
     let mut hand = threads(2);
     let mut streams: Vec<_> = prompts.iter().map(|text| hand.start(prompt(text, 48))).collect();
@@ -195,17 +195,39 @@ fn deadlines_end_what_runs_and_what_waits() {
 }
 
 #[test]
-fn full_cache_makes_requests_wait_and_old_sequences_go() {
+fn streams_that_are_moved_say_the_same_and_are_kept() {
     let (_folder, path) = file(true);
     let model = model(&path, 8);
-    let mut hand = Hand::with(&model, 8, 2048, 1);
-    // There is room for two.
-    let text = |n: usize| format!("{n}").repeat(700);
-    let mut streams: Vec<_> = (0..5).map(|n| hand.start(prompt(&text(n), 110))).collect();
-    hand.turn();
-    assert_eq!(hand.busy(), 2);
+    let mut hand = Hand::new(&model, 8);
+    let text = |n: usize| format!("{n} ").repeat(20 + n);
+    // Those with even numbers end early, so that the others lie apart, and are moved.
+    let tokens = |n: usize| if n.is_multiple_of(2) { 5 } else { 60 };
+    let mut streams: Vec<_> = (0..8).map(|n| hand.start(prompt(&text(n), tokens(n)))).collect();
+    hand.finish();
+    let whole: Vec<String> = streams.iter_mut().map(|stream| all(stream).0).collect();
+    for (n, whole) in whole.iter().enumerate() {
+        assert_eq!(*whole, Hand::new(&model, 1).run(prompt(&text(n), tokens(n))).0);
+    }
+    // All are found where they lie now, and are what they were.
+    for (n, whole) in whole.iter().enumerate() {
+        let next = text(n) + whole + " and";
+        let (answer, end) = hand.run(prompt(&next, 20));
+        let usage = end.unwrap().usage;
+        // All but the answer's last token, which was not computed, and what is new.
+        assert_eq!(usage.prompt - usage.cached, 5, "{n}");
+        assert_eq!(answer, Hand::new(&model, 1).run(prompt(&next, 20)).0);
+    }
+}
+
+#[test]
+fn a_stream_may_take_its_whole_context_beside_others() {
+    let (_folder, path) = file(true);
+    let model = model(&path, 2);
+    let mut hand = Hand::new(&model, 2);
+    let whole = |n: usize| prompt(&format!("{n}").repeat(CONTEXT as usize - 9), 8);
+    let mut streams: Vec<_> = (1..6).map(|n| hand.start(whole(n))).collect();
     hand.finish();
     for stream in &mut streams {
-        assert_eq!(all(stream).1.unwrap().usage.completion, 110);
+        assert_eq!(all(stream).1.unwrap().usage.completion, 8);
     }
 }

@@ -57,20 +57,6 @@ fn a_copy_leaves_a_slot_free_and_gives_way() {
 }
 
 #[test]
-fn a_copy_gives_way_in_the_cache_too() {
-    let (_folder, path) = file(true);
-    let model = model(&path, 3);
-    let mut hand = Hand::with(&model, 3, 2048, 1);
-    let mut copied = hand.start(copy(&"1".repeat(1000), 100));
-    hand.turn();
-    assert_eq!(hand.busy(), 1);
-    let mut client = hand.start(prompt(&"2".repeat(1000), 100));
-    hand.finish();
-    assert_eq!(all(&mut copied).1, Err(EngineError::NoSpare));
-    assert_eq!(all(&mut client).1.unwrap().usage.completion, 100);
-}
-
-#[test]
 fn a_long_prompt_of_a_copy_is_computed_in_chunks() {
     let (_folder, path) = file(true);
     let model = model(&path, 3);

@@ -179,9 +179,10 @@ pub(crate) fn model(path: &Path, slots: u32) -> Model {
     let file = understudy_gguf::check(path).unwrap();
     let sizes = Sizes {
         context_tokens: CONTEXT,
-        kv_tokens: CONTEXT,
+        slots,
+        slot_cells: CONTEXT,
     };
-    Model::load(backend, &Place::Cpu, path, &file, sizes, slots).unwrap()
+    Model::load(backend, &Place::Cpu, path, &file, sizes).unwrap()
 }
 
 /// An engine whose turns are made by the test, so that they can be counted.
@@ -195,24 +196,24 @@ pub(crate) struct Hand<'a> {
 impl<'a> Hand<'a> {
     pub(crate) fn new(model: &'a Model, slots: usize) -> Self {
         // One thread: tests run beside each other, and OpenMP's threads spin while they wait.
-        Self::with(model, slots, 2 * CONTEXT, 1)
+        Self::with(model, slots, 1)
     }
 
-    pub(crate) fn with(model: &'a Model, slots: usize, kv_tokens: u32, threads: u32) -> Self {
-        Self::build(model, slots, kv_tokens, threads, Clients::default())
+    pub(crate) fn with(model: &'a Model, slots: usize, threads: u32) -> Self {
+        Self::build(model, slots, threads, Clients::default())
     }
 
     /// Another engine of the same process.
     pub(crate) fn beside(other: &Self, slots: usize) -> Self {
-        Self::build(other.model, slots, 2 * CONTEXT, 1, other.clients.clone())
+        Self::build(other.model, slots, 1, other.clients.clone())
     }
 
-    fn build(model: &'a Model, slots: usize, kv_tokens: u32, threads: u32, clients: Clients) -> Self {
+    fn build(model: &'a Model, slots: usize, threads: u32, clients: Clients) -> Self {
         let gauges = Arc::<Gauges>::default();
         let setup = Setup {
             place: Place::Cpu,
             slots,
-            kv_tokens,
+            slot_cells: CONTEXT,
             batch_tokens: 512,
             threads,
             clients: clients.clone(),
