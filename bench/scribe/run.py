@@ -1,9 +1,14 @@
 """Decode and prompt tokens per second, time to the first token and what a repeated system prompt costs: Understudy's scribe
-against llama.cpp's own server, the same model file, prompts, token counts and client, greedy, in turns. Prints Markdown.
+against llama.cpp's own server, the same model file, prompts, token counts and client, greedy. Prints Markdown.
 
-usage: bench/scribe/run.py [--shape starter|160m|8b]... [--rounds N]"""
+Other work on the machine should fall on both alike: each figure is taken from one side right after the other, they take turns
+in being first, and a ratio is the median of the rounds' ratios. The second table has the processor time that the servers
+took, which neighbours disturb least.
+
+usage: bench/scribe/run.py [--shape starter|160m|8b]... [--streams N]... [--load decode|prompt|chat]... [--rounds N]"""
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -44,6 +49,7 @@ class Load:
     turns: int
 
 
+KINDS = ("decode", "prompt", "chat")
 LOADS = {"starter": Load(128, 512, 400, 16, 4), "160m": Load(128, 512, 400, 16, 4), "8b": Load(24, 128, 128, 8, 2)}
 
 
@@ -54,6 +60,24 @@ class Answer:
     last: float
     prompt: int
     completion: int
+
+
+def cpu_seconds(root: int) -> float:
+    """Processor time of a process and those it started."""
+    parents, ticks = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(folder.name)], ticks[int(folder.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+
+    def below(process) -> bool:
+        while process not in (root, None):
+            process = parents.get(process)
+        return process == root
+
+    return sum(ticks[process] for process in ticks if below(process)) / os.sysconf("SC_CLK_TCK")
 
 
 class LlamaServer:
@@ -241,79 +265,105 @@ def expect(side, answers: list, tokens: int) -> None:
         raise SystemExit(f"{side.name} generated {wrong} tokens instead of {tokens}: the figures would not compare")
 
 
-def measure(side, load: Load, plan: dict) -> dict:
-    """All figures of one side, with the prompts of the plan."""
-    side.generate(plan["warm"], 8)
-    figures = {}
-    for streams in STREAMS:
-        prompts = plan["decode", streams]
+def measure(side, load: Load, kind: str, streams: int, prompts) -> dict:
+    """The figures of one kind of load on one side: what they are of, and how much; more is better."""
+    before = cpu_seconds(side.process.pid)
+    if kind == "decode":
         answers = at_once([lambda prompt=prompt: side.generate(prompt, load.decode) for prompt in prompts])
         expect(side, answers, load.decode)
         wall = max(answer.last for answer in answers) - min(answer.first for answer in answers)
-        figures["decode", streams] = streams * (load.decode - 1) / wall
-
-        prompts = plan["prompt", streams]
+        units = streams * (load.decode - 1)
+        figures = {"decode": units / wall}
+    elif kind == "prompt":
         answers = at_once([lambda prompt=prompt: side.generate(prompt, 1) for prompt in prompts])
         expect(side, answers, 1)
         wall = max(answer.first for answer in answers) - min(answer.sent for answer in answers)
-        figures["prompt", streams] = sum(answer.prompt for answer in answers) / wall
-        figures["first", streams] = statistics.median(answer.first - answer.sent for answer in answers) * 1e3
-
-        system, users = plan["chat", streams]
+        units = sum(answer.prompt for answer in answers)
+        figures = {"prompt": units / wall, "first": 1 / statistics.median(answer.first - answer.sent for answer in answers)}
+    else:
+        system, users = prompts
         began = time.perf_counter()
         answers = at_once([
             lambda mine=mine: [side.chat([("system", system), ("user", user)], load.chat) for user in mine] for mine in users])
         wall = time.perf_counter() - began
         answers = [answer for mine in answers for answer in mine]
         expect(side, answers, load.chat)
-        figures["repeated", streams] = len(answers) / wall
-        figures["tokens", streams] = statistics.median(answer.prompt for answer in answers)
+        units = len(answers)
+        figures = {"chat": units / wall, "tokens": statistics.median(answer.prompt for answer in answers)}
+    # The kernel counts in hundredths.
+    return {**figures, f"{kind} cpu": units / max(cpu_seconds(side.process.pid) - before, 0.01)}
+
+
+def plan(texts: Texts, load: Load, kind: str, streams: int):
+    if kind == "decode":
+        return [texts.of(16) for _ in range(streams)]
+    if kind == "prompt":
+        return [texts.of(load.prompt) for _ in range(streams)]
+    return texts.of(load.system), [[texts.of(20) for _ in range(load.turns)] for _ in range(streams)]
+
+
+def sessions(cells: list, rounds: int, together: bool) -> list:
+    """Which sides run at a time, and what is measured of them, in order: round, cell and side."""
+    def order(number: int) -> tuple:
+        names = (LlamaServer.name, Understudy.name)
+        return names if number % 2 else names[::-1]
+
+    if together:
+        steps = [(round_, cell, name) for round_ in range(rounds) for place, cell in enumerate(cells) for name in order(round_ + place)]
+        return [(order(0), steps)]
+    return [((name,), [(round_, cell, name) for cell in cells]) for round_ in range(rounds) for name in order(round_)]
+
+
+def compare(shape: str, start: dict, cells: list, rounds: int) -> dict:
+    """Figures of both sides by cell and round."""
+    load, figures = LOADS[shape], {cell: {name: [] for name in start} for cell in cells}
+    server = start[LlamaServer.name]()
+    plans = []
+    for seed in range(rounds):
+        texts = Texts(server.count, seed)
+        plans.append({cell: plan(texts, load, *cell) for cell in cells})
+    warm = texts.of(32)
+    server.stop()
+    # Eight billion parameters twice are more than many a machine has room for.
+    for names, steps in sessions(cells, rounds, together=shape != "8b"):
+        with contextlib.ExitStack() as stack:
+            sides = {}
+            for name in names:
+                sides[name] = start[name]()
+                stack.callback(sides[name].stop)
+                sides[name].generate(warm, 8)
+            for number, (round_, cell, name) in enumerate(steps, 1):
+                figures[cell][name].append(measure(sides[name], load, *cell, plans[round_][cell]))
+                if number % (2 * len(cells)) == 0 or number == len(steps):
+                    print(f"{shape}: round {round_ + 1} of {rounds}", file=sys.stderr, flush=True)
     return figures
 
 
-def plan(texts: Texts, load: Load) -> dict:
-    prompts = {"warm": texts.of(32)}
-    for streams in STREAMS:
-        prompts["decode", streams] = [texts.of(16) for _ in range(streams)]
-        prompts["prompt", streams] = [texts.of(load.prompt) for _ in range(streams)]
-        users = [[texts.of(20) for _ in range(load.turns)] for _ in range(streams)]
-        prompts["chat", streams] = (texts.of(load.system), users)
-    return prompts
+# What a table shows: the column, of which load, which figure, and how it is written. Figures are rates.
+SPEEDS = [("decode tokens/s", "decode", "decode", lambda value: f"{value:,.1f}"),
+          ("prompt tokens/s", "prompt", "prompt", lambda value: f"{value:,.0f}"),
+          ("time to first token, ms", "prompt", "first", lambda value: f"{1e3 / value:,.0f}"),
+          ("repeated system prompt: answers/s", "chat", "chat", lambda value: f"{value:,.2f}")]
+PROCESSOR = [("decode, ms a token", "decode", "decode cpu", lambda value: f"{1e3 / value:,.2f}"),
+             ("prompt, ms a token", "prompt", "prompt cpu", lambda value: f"{1e3 / value:,.3f}"),
+             ("repeated system prompt, ms an answer", "chat", "chat cpu", lambda value: f"{1e3 / value:,.0f}")]
 
 
-def compare(shape: str, model: Path, rounds: int, folder: Path, stubs: Path, binary: str, log) -> None:
-    load = LOADS[shape]
-    figures = {LlamaServer.name: [], Understudy.name: []}
-    start = {
-        LlamaServer.name: lambda round_: LlamaServer(model, binary, log),
-        Understudy.name: lambda round_: Understudy(model, stubs, folder / f"data-{shape}-{round_}", log),
-    }
-    server = LlamaServer(model, binary, log)
-    plans = [plan(Texts(server.count, seed), load) for seed in range(rounds)]
-    server.stop()
-    for round_ in range(rounds):
-        # Who is first changes, so that a machine that slows down slows both.
-        for name in sorted(start, reverse=round_ % 2 == 1):
-            side = start[name](round_)
-            try:
-                figures[name].append(measure(side, load, plans[round_]))
-            finally:
-                side.stop()
-            print(f"{shape}: round {round_ + 1} of {rounds}, {name} done", file=sys.stderr, flush=True)
-    median = {name: {what: statistics.median(each[what] for each in all_) for what in all_[0]} for name, all_ in figures.items()}
-    ours, theirs = median[Understudy.name], median[LlamaServer.name]
-    prompts = {name: median[name]["tokens", 1] for name in median}
-    if abs(prompts[Understudy.name] - prompts[LlamaServer.name]) > 2:
-        print(f"{shape}: the chats had {prompts} prompt tokens", file=sys.stderr)
-
-    def cell(what: str, streams: int, digits: int, smaller_is_better=False) -> str:
-        a, b = ours[what, streams], theirs[what, streams]
-        ratio = b / a if smaller_is_better else a / b
-        return f"{a:,.{digits}f} / {b:,.{digits}f} ({ratio:.2f})"
-
-    for streams in STREAMS:
-        print(f"| {shape} | {streams} | {cell('decode', streams, 1)} | {cell('prompt', streams, 0)} | "
-              f"{cell('first', streams, 0, True)} | {cell('repeated', streams, 2)} |", flush=True)
+def table(columns: list, results: dict) -> None:
+    kinds = {kind for figures in results.values() for kind, _ in figures}
+    columns = [column for column in columns if column[1] in kinds]
+    print(f"| model | streams | {' | '.join(column[0] for column in columns)} |")
+    print(f"| --- | ---: |{' ---: |' * len(columns)}")
+    for shape, figures in results.items():
+        for streams in sorted({streams for _, streams in figures}):
+            row = []
+            for _, kind, what, write in columns:
+                rounds = figures[kind, streams]
+                ours, theirs = ([each[what] for each in rounds[name]] for name in (Understudy.name, LlamaServer.name))
+                ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+                row.append(f"{write(statistics.median(ours))} / {write(statistics.median(theirs))} ({ratio:.2f})")
+            print(f"| {shape} | {streams} | {' | '.join(row)} |", flush=True)
+    print()
 
 
 def cpu() -> str:
@@ -327,7 +377,9 @@ def cpu() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", action="append", choices=list(LOADS), help="[starter and 160m]")
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "3")))
+    parser.add_argument("--streams", action="append", type=int, choices=STREAMS, help="[all]")
+    parser.add_argument("--load", action="append", choices=KINDS, help="[all]")
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "5")))
     parser.add_argument("--verbose", action="store_true", help="shows what both sides log")
     arguments = parser.parse_args()
     binary = subprocess.run([str(Path(__file__).with_name("server.sh"))], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -339,10 +391,8 @@ def main() -> None:
         protos = [str(path) for path in (REPOSITORY / "proto/understudy/v1").glob("*.proto")]
         subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{REPOSITORY / 'proto'}", f"--python_out={stubs}", *protos],
                        check=True)
-        print(f"CPU: {cpu()}; Linux {platform.release()}; {THREADS} threads; medians of {arguments.rounds} rounds; "
-              "Understudy / llama-server (above 1 is faster).\n")
-        print("| model | streams | decode tokens/s | prompt tokens/s | time to first token, ms | repeated system prompt: answers/s |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        cells = [(kind, streams) for streams in arguments.streams or STREAMS for kind in arguments.load or KINDS]
+        results = {}
         for shape in arguments.shape or ["starter", "160m"]:
             if shape == "starter" and not STARTER.exists():
                 print(f"bench: {STARTER} does not exist, left out", file=sys.stderr)
@@ -352,8 +402,21 @@ def main() -> None:
                 gguf.copy_without_end(STARTER, model)
             else:
                 gguf.write(model, gguf.SHAPES[shape])
-            compare(shape, model, arguments.rounds, folder, stubs, binary, log)
+            starts = {
+                LlamaServer.name: lambda: LlamaServer(model, binary, log),
+                Understudy.name: lambda: Understudy(model, stubs, Path(tempfile.mkdtemp(dir=folder)), log),
+            }
+            results[shape] = compare(shape, starts, cells, arguments.rounds)
             model.unlink()
+            for figures in results[shape].values():
+                tokens = [side[0].get("tokens", 0) for side in figures.values()]
+                if max(tokens) - min(tokens) > 2:
+                    print(f"{shape}: the chats had {tokens} prompt tokens", file=sys.stderr)
+        print(f"CPU: {cpu()}; Linux {platform.release()}; {THREADS} threads; medians of {arguments.rounds} rounds; "
+              "Understudy / llama-server (ratio; above 1: Understudy is faster).\n")
+        table(SPEEDS, results)
+        print("Processor time of the servers (ratio; above 1: Understudy needs less).\n")
+        table(PROCESSOR, results)
 
 
 if __name__ == "__main__":
