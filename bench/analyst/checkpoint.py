@@ -21,11 +21,12 @@ def word(index: int) -> str:
             return "w" + letters
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, vocabulary: int = VOCABULARY, **shape: int) -> None:
+    """Of the base shape, or of another that is given in the names of `DistilBertConfig`."""
     torch.manual_seed(0)
-    config = DistilBertConfig(vocab_size=VOCABULARY, id2label={0: "negative", 1: "positive"})
+    config = DistilBertConfig(vocab_size=vocabulary, id2label={0: "negative", 1: "positive"}, **shape)
     DistilBertForSequenceClassification(config).save_pretrained(folder)
-    words = SPECIAL + [word(index) for index in range(VOCABULARY - len(SPECIAL))]
+    words = SPECIAL + [word(index) for index in range(vocabulary - len(SPECIAL))]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
 
 

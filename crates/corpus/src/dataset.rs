@@ -124,6 +124,19 @@ pub fn load_unlabelled(
     withheld: &std::collections::HashSet<u64>,
     limits: &Limits,
 ) -> Result<UnlabelledSet, Error> {
+    load_unlabelled_columns(path, &Columns::default(), withheld, limits)
+}
+
+/// The same from a column of the caller's choice.
+///
+/// # Errors
+/// As [`load_unlabelled`]; also if a column that is named is not there.
+pub fn load_unlabelled_columns(
+    path: &Path,
+    columns: &Columns,
+    withheld: &std::collections::HashSet<u64>,
+    limits: &Limits,
+) -> Result<UnlabelledSet, Error> {
     let mut set = UnlabelledSet {
         texts: Vec::new(),
         counts: CleanCounts::default(),
@@ -131,7 +144,7 @@ pub fn load_unlabelled(
         withheld: 0,
     };
     let mut seen = std::collections::HashSet::new();
-    for record in Reader::open(path)? {
+    for record in Reader::open_columns(path, columns)? {
         let text = limits.apply(&record?.text);
         set.counts.note(text.as_ref().map(|_| ()).map_err(|unfit| *unfit));
         let Ok(text) = text else { continue };

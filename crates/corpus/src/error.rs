@@ -14,7 +14,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// No header names a column that is needed.
-    #[error("{}: no column {wanted} among: {}", path.display(), found.join(", "))]
+    #[error("{}: no column {wanted} among: {}{}", path.display(), found.join(", "), advice(*flag))]
     MissingColumn {
         /// The file.
         path: PathBuf,
@@ -22,6 +22,8 @@ pub enum Error {
         wanted: String,
         /// The names that the file has.
         found: Vec<String>,
+        /// The option that names another, if there is one.
+        flag: Option<&'static str>,
     },
     /// A record is not CSV in UTF-8 or lacks fields.
     #[error("{}, line {line}: {reason}", path.display())]
@@ -56,4 +58,8 @@ pub enum Error {
     /// Options or inputs that do not go together.
     #[error("{0}")]
     Invalid(String),
+}
+
+fn advice(flag: Option<&str>) -> String {
+    flag.map_or_else(String::new, |flag| format!("; name the right one with {flag}"))
 }

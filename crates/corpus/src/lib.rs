@@ -21,11 +21,13 @@ mod tfidf;
 
 pub use baseline::{Baseline, BaselineOptions};
 pub use clean::{CleanCounts, Limits, Unfit, clean, fingerprint};
-pub use dataset::{Example, LabelledSet, UnlabelledSet, load_labelled, load_labelled_columns, load_unlabelled};
+pub use dataset::{
+    Example, LabelledSet, UnlabelledSet, load_labelled, load_labelled_columns, load_unlabelled, load_unlabelled_columns,
+};
 pub use error::Error;
 pub use labels::Labels;
 pub use logistic::LogisticOptions;
 pub use metrics::{Averages, ClassMetrics, Metrics};
 pub use read::{Columns, Reader, Record, Split};
-pub use split::{Fractions, SplitCounts, Splits, split};
+pub use split::{Fractions, SplitCounts, Splits, sample, split};
 pub use tfidf::{TfIdf, TfIdfOptions};

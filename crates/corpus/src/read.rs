@@ -10,7 +10,14 @@ use crate::Error;
 
 const TEXT_COLUMNS: [&str; 3] = ["review", "text", "sentence"];
 const LABEL_COLUMNS: [&str; 2] = ["sentiment", "label"];
+/// The options by which the programs here let a user name a column.
+const TEXT_FLAG: &str = "--text-column";
+const LABEL_FLAG: &str = "--label-column";
 const SPLIT_COLUMN: &str = "split";
+/// Bytes of one text. A longer one is most often the rest of the file after a quotation mark that nothing closes.
+const TEXT_BYTES_MAX: usize = 500_000;
+/// The beginning of a file, in bytes, that is looked at to tell text from other content.
+const START_BYTES: u64 = 8192;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -78,7 +85,7 @@ impl Reader {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged or has no column for the text (`review`, `text` or `sentence`).
+    /// If it cannot be read, is empty, damaged or no text, or has no column for the text (`review`, `text` or `sentence`).
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_columns(path, &Columns::default())
     }
@@ -94,8 +101,11 @@ impl Reader {
         };
         let file = File::open(path).map_err(io)?;
         let plain = decompress(file).map_err(io)?;
-        let (separator, plain) = separator(plain).map_err(io)?;
-        let mut csv = csv::ReaderBuilder::new().delimiter(separator).from_reader(plain);
+        let (start, plain) = start(plain).map_err(io)?;
+        refuse_other_than_text(path, &start)?;
+        let mut csv = csv::ReaderBuilder::new()
+            .delimiter(separator(&start))
+            .from_reader(plain);
         let headers = csv.byte_headers().map_err(|error| malformed(path, &error, 1))?;
         let headers: Vec<String> = headers
             .iter()
@@ -106,25 +116,31 @@ impl Reader {
                 .iter()
                 .find_map(|name| headers.iter().position(|header| header == name))
         };
-        let missing = |wanted: String| Error::MissingColumn {
+        let missing = |wanted: String, flag| Error::MissingColumn {
             path: path.to_owned(),
             wanted,
             found: headers.clone(),
+            flag,
         };
-        let named = |name: &String| {
+        let named = |name: &String, flag| {
             let wanted = name.trim().to_ascii_lowercase();
-            find(&[&wanted]).ok_or_else(|| missing(format!("{name:?}")))
+            find(&[&wanted]).ok_or_else(|| missing(format!("{name:?}"), flag))
         };
         let text = match &columns.text {
-            Some(name) => named(name)?,
-            None => find(&TEXT_COLUMNS).ok_or_else(|| missing("\"review\", \"text\" or \"sentence\"".to_owned()))?,
+            Some(name) => named(name, Some(TEXT_FLAG))?,
+            None => find(&TEXT_COLUMNS)
+                .ok_or_else(|| missing("\"review\", \"text\" or \"sentence\"".to_owned(), Some(TEXT_FLAG)))?,
         };
         let label = match &columns.label {
-            Some(name) => Some(named(name)?),
+            Some(name) => Some(named(name, Some(LABEL_FLAG))?),
             None => find(&LABEL_COLUMNS),
         };
         let split = find(&[SPLIT_COLUMN]);
-        let kept = columns.kept.iter().map(named).collect::<Result<_, _>>()?;
+        let kept = columns
+            .kept
+            .iter()
+            .map(|name| named(name, None))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             path: path.to_owned(),
             csv,
@@ -165,6 +181,7 @@ impl Reader {
             path: reader.path,
             wanted: "\"sentiment\" or \"label\"".to_owned(),
             found,
+            flag: Some(LABEL_FLAG),
         })
     }
 
@@ -190,9 +207,16 @@ impl Reader {
                     .ok_or_else(|| fail(format!("unknown split {name:?}; known are: train, val, test")))?,
             ),
         };
+        let text = field(self.text)?;
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(fail(format!(
+                "a text of {} bytes, more than {TEXT_BYTES_MAX}: is a quotation mark missing? If not, shorten it or take the row out",
+                text.len()
+            )));
+        }
         Ok(Record {
             line,
-            text: field(self.text)?.to_owned(),
+            text: text.to_owned(),
             label: self.label.map(field).transpose()?.map(|label| label.trim().to_owned()),
             split,
             kept: self
@@ -257,18 +281,34 @@ fn decompress(mut file: File) -> std::io::Result<Box<dyn Read + Send>> {
     })
 }
 
+/// The beginning of a stream, and the whole of it.
+fn start(mut stream: Box<dyn Read + Send>) -> std::io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
+    let start = peek(&mut stream, START_BYTES)?;
+    Ok((start.clone(), Box::new(std::io::Cursor::new(start).chain(stream))))
+}
+
+fn refuse_other_than_text(path: &Path, start: &[u8]) -> Result<(), Error> {
+    let reason = if start.iter().all(u8::is_ascii_whitespace) {
+        "it is empty; its first line must name the columns, e.g. review,sentiment"
+    } else if start.contains(&0) {
+        "it is no text; what can be read is UTF-8 in comma-separated or tab-separated columns, plain, .gz or .zst"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Empty {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
 /// Tab if the first line has one before any comma.
-fn separator(mut stream: Box<dyn Read + Send>) -> std::io::Result<(u8, Box<dyn Read + Send>)> {
-    let start = peek(&mut stream, 4096)?;
+fn separator(start: &[u8]) -> u8 {
     let separator = start
         .iter()
         .copied()
         .find(|byte| matches!(byte, b'\t' | b',' | b'\n'))
         .filter(|&byte| byte != b'\n');
-    Ok((
-        separator.unwrap_or(b','),
-        Box::new(std::io::Cursor::new(start).chain(stream)),
-    ))
+    separator.unwrap_or(b',')
 }
 
 #[cfg(test)]
@@ -318,7 +358,11 @@ mod tests {
     #[test]
     fn errors_say_where_and_what() {
         let message = |name, bytes: &[u8]| read(name, bytes).unwrap_err().to_string();
-        assert!(message("a.csv", b"id,body\n1,x\n").ends_with("\"review\", \"text\" or \"sentence\" among: id, body"));
+        assert!(
+            message("a.csv", b"id,body\n1,x\n").ends_with(
+                "\"review\", \"text\" or \"sentence\" among: id, body; name the right one with --text-column"
+            )
+        );
         assert!(message("a.csv", b"review,label\nfine,1\nbad \xff,0\n").contains("line 3: not UTF-8 (byte 5"));
         assert!(message("a.csv", b"review,label\nfine,1\nshort\n").contains("line 3: 1 fields where the header has 2"));
         assert!(message("a.csv", b"review,split\nfine,later\n").contains("unknown split \"later\""));
@@ -349,6 +393,17 @@ mod tests {
         };
         let error = Reader::open_columns(&path, &columns).err().unwrap().to_string();
         assert!(error.contains("no column \"stars\" among: id, spoils, body"), "{error}");
+    }
+
+    #[test]
+    fn other_than_text_is_told() {
+        let message = |bytes: &[u8]| read("a.csv", bytes).unwrap_err().to_string();
+        assert!(message(b"").contains("it is empty"));
+        assert!(message(b" \n\n").contains("it is empty"));
+        assert!(message(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").contains("it is no text"));
+        assert!(message(&zstd::encode_all(&b"PAR1\0\0"[..], 1).unwrap()).contains("it is no text"));
+        let long = format!("review,label\nfine,1\n\"{}\",0\n", "so good ".repeat(125_000));
+        assert!(message(long.as_bytes()).contains("line 3: a text of 1000000 bytes, more than 500000"));
     }
 
     #[test]

@@ -87,6 +87,41 @@ pub fn split(examples: Vec<Example>, fractions: Fractions, seed: u64) -> Result<
     Ok(splits)
 }
 
+/// The first examples of each class, in the order that they have, so that the classes keep their shares: the quotas are rounded
+/// by largest remainder, classes that would be left without any first.
+#[must_use]
+pub fn sample(examples: Vec<Example>, size: usize) -> Vec<Example> {
+    if size >= examples.len() {
+        return examples;
+    }
+    let mut counts = std::collections::BTreeMap::<usize, usize>::new();
+    for example in &examples {
+        *counts.entry(example.label).or_default() += 1;
+    }
+    let all = examples.len();
+    // Parts of `all`: whole numbers, so that equal remainders are equal.
+    let mut quotas: Vec<(usize, usize, usize)> = counts
+        .iter()
+        .map(|(&label, &count)| (label, count * size / all, count * size % all))
+        .collect();
+    let open = size - quotas.iter().map(|quota| quota.1).sum::<usize>();
+    quotas.sort_by(|a, b| (b.1 == 0, b.2, a.0).cmp(&(a.1 == 0, a.2, b.0)));
+    for quota in quotas.iter_mut().take(open) {
+        quota.1 += 1;
+    }
+    let mut left: HashMap<usize, usize> = quotas.into_iter().map(|(label, quota, _)| (label, quota)).collect();
+    examples
+        .into_iter()
+        .filter(|example| match left.get_mut(&example.label) {
+            Some(quota) if *quota > 0 => {
+                *quota -= 1;
+                true
+            }
+            _ => false,
+        })
+        .collect()
+}
+
 /// Groups of duplicates in the order of their first example, without the contradictory ones.
 fn group(examples: Vec<Example>, counts: &mut SplitCounts) -> Vec<Vec<Example>> {
     let mut index = HashMap::new();
@@ -201,6 +236,20 @@ mod tests {
             prop_assert_eq!((&a.validation, &a.test), (&b.validation, &b.test));
             prop_assert_ne!(&a.train, &other.train);
         }
+    }
+
+    #[test]
+    fn a_sample_keeps_the_shares_of_the_classes() {
+        let examples: Vec<_> = (0..1000)
+            .map(|key| example(key, usize::from(key % 10 == 0), None))
+            .collect();
+        let some = sample(examples.clone(), 55);
+        assert_eq!(some.len(), 55);
+        let rare = some.iter().filter(|example| example.label == 1).count();
+        assert!((5..=6).contains(&rare), "{rare}");
+        assert!(some.windows(2).all(|pair| pair[0].fingerprint < pair[1].fingerprint));
+        assert_eq!(sample(examples.clone(), 2).iter().map(|e| e.label).sum::<usize>(), 1);
+        assert_eq!(sample(examples.clone(), 5000), examples);
     }
 
     #[test]

@@ -32,8 +32,19 @@ unsafe extern "C" {
         error: *mut *mut c_char,
     ) -> *mut c_void;
     fn us_linear_free(linear: *mut RawLinear);
-    fn us_autocast_begin(error: *mut *mut c_char) -> i32;
-    fn us_autocast_end(before: i32);
+    fn us_autocast_begin(cuda: bool, error: *mut *mut c_char) -> i32;
+    fn us_autocast_end(cuda: bool, before: i32);
+    fn us_adamw(
+        count: usize,
+        values: *const *const c_void,
+        gradients: *const *const c_void,
+        moments1: *const *const c_void,
+        moments2: *const *const c_void,
+        step: *const c_void,
+        settings: *const AdamW,
+        error: *mut *mut c_char,
+    ) -> i32;
+    fn us_forget_gradient(parameter: *const c_void, error: *mut *mut c_char) -> i32;
     fn us_load_cuda() -> *mut c_char;
     fn us_limit_arenas(arenas: i32);
     fn us_trim_memory();
@@ -141,38 +152,127 @@ impl std::ops::Deref for SharedTensor {
     }
 }
 
-/// bf16 autocast on the CPU for this thread while it lives. `tch::autocast` reaches CUDA only.
+/// bf16 autocast for this thread while it lives. `tch::autocast` does nothing on the CPU, and on CUDA takes fp16.
 ///
 /// Hold it over the forward pass of one training step and drop it before the optimiser's step: on drop libtorch forgets
 /// the casts of the weights that it made.
 #[must_use = "autocast ends when this is dropped"]
-pub struct CpuAutocast {
+pub struct Autocast {
+    cuda: bool,
     before: i32,
     // Autocast belongs to the thread that began it.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-impl CpuAutocast {
-    /// Begins bf16 autocast.
-    pub fn bf16() -> Result<CpuAutocast, Error> {
-        let mut error = ptr::null_mut();
-        // SAFETY: no arguments but the place for an error.
-        let before = unsafe { us_autocast_begin(&raw mut error) };
+impl Autocast {
+    /// Begins bf16 autocast of what runs on `device`.
+    pub fn bf16(device: tch::Device) -> Result<Autocast, Error> {
+        let (cuda, mut error) = (device.is_cuda(), ptr::null_mut());
+        // SAFETY: no pointers but the place for an error.
+        let before = unsafe { us_autocast_begin(cuda, &raw mut error) };
         if before < 0 {
             return Err(engine_error(error));
         }
-        Ok(CpuAutocast {
+        Ok(Autocast {
+            cuda,
             before,
             _not_send: std::marker::PhantomData,
         })
     }
 }
 
-impl Drop for CpuAutocast {
+impl Drop for Autocast {
     fn drop(&mut self) {
         // SAFETY: on the thread that began it, as the type is not Send.
-        unsafe { us_autocast_end(self.before) }
+        unsafe { us_autocast_end(self.cuda, self.before) }
     }
+}
+
+/// The numbers of one AdamW update (Loshchilov and Hutter 2019).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AdamW {
+    /// Of this step.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Decoupled from the gradient.
+    pub weight_decay: f64,
+    /// Added to the deviation.
+    pub epsilon: f64,
+    /// Gradients are multiplied by this first; positive.
+    pub gradient_scale: f64,
+}
+
+/// Parameters with what an update of them needs; the four lists go together.
+#[derive(Default)]
+pub struct ParameterGroup {
+    /// The parameters.
+    pub values: Vec<Tensor>,
+    /// Their gradients.
+    pub gradients: Vec<Tensor>,
+    /// First moments.
+    pub moments1: Vec<Tensor>,
+    /// Second moments.
+    pub moments2: Vec<Tensor>,
+}
+
+impl AdamW {
+    /// The `step`-th update, from 1, in one pass over the memory. To be called without gradients being recorded; all tensors
+    /// are f32 and on one device.
+    pub fn update(&self, step: u64, group: &ParameterGroup) -> Result<(), Error> {
+        let Some(first) = group.values.first() else {
+            return Ok(());
+        };
+        let lists = [&group.values, &group.gradients, &group.moments1, &group.moments2];
+        let fits = |list: &&Vec<Tensor>| {
+            list.len() == group.values.len()
+                && list.iter().zip(&group.values).all(|(tensor, value)| {
+                    tensor.size() == value.size()
+                        && tensor.device() == first.device()
+                        && tensor.f_kind().is_ok_and(|kind| kind == tch::Kind::Float)
+                })
+        };
+        if !lists.iter().all(fits) {
+            return Err(Error::Input(
+                "parameters, gradients and moments must fit and be f32".to_owned(),
+            ));
+        }
+        let step = Tensor::f_from_slice(&[step as f32])?
+            .f_to_device(first.device())?
+            .f_squeeze()?;
+        let [values, gradients, moments1, moments2] = lists.map(|list| {
+            list.iter()
+                .map(|tensor| tensor.as_ptr().cast::<c_void>())
+                .collect::<Vec<_>>()
+        });
+        let mut error = ptr::null_mut();
+        // SAFETY: four lists of as many live `at::Tensor`s, of the shapes and kind that the kernel wants (checked above), a live
+        // step and settings of the same layout; the call keeps none of them.
+        let done = unsafe {
+            us_adamw(
+                values.len(),
+                values.as_ptr(),
+                gradients.as_ptr(),
+                moments1.as_ptr(),
+                moments2.as_ptr(),
+                step.as_ptr().cast(),
+                self,
+                &raw mut error,
+            )
+        };
+        if done < 0 { Err(engine_error(error)) } else { Ok(()) }
+    }
+}
+
+/// Drops the gradient that lies in a parameter: the next backward pass puts the new one there without adding it to zeros.
+pub fn forget_gradient(parameter: &Tensor) -> Result<(), Error> {
+    let mut error = ptr::null_mut();
+    // SAFETY: a live tensor; handles of the old gradient stay valid, as they own it too.
+    let done = unsafe { us_forget_gradient(parameter.as_ptr().cast(), &raw mut error) };
+    if done < 0 { Err(engine_error(error)) } else { Ok(()) }
 }
 
 /// Maps a file into memory for reading.

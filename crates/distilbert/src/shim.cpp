@@ -28,6 +28,11 @@ struct Linear {
   c10::IValue packed;              // FBGEMM's packed weight and bias
 };
 
+// As in native.rs.
+struct AdamW {
+  double learning_rate, beta1, beta2, weight_decay, epsilon, gradient_scale;
+};
+
 const c10::OperatorHandle& find(const char* name, const char* overload) {
   static thread_local std::vector<std::pair<std::string, c10::OperatorHandle>> cache;
   std::string key = std::string(name) + "." + overload;
@@ -124,26 +129,53 @@ at::Tensor* us_linear_run(const Linear* linear, const at::Tensor* x, const at::T
 
 void us_linear_free(Linear* linear) { delete linear; }
 
-// Begins or ends bf16 autocast on the CPU for this thread. Returns what was set before, or -1 on error.
-int32_t us_autocast_begin(char** error) {
-  return protect<int32_t>(error, -1, [] {
-    int32_t before = at::autocast::is_autocast_enabled(at::kCPU) ? 1 : 0;
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, true);
+// Begins or ends bf16 autocast on the CPU or CUDA for this thread. Returns what was set before, or -1 on error.
+int32_t us_autocast_begin(bool cuda, char** error) {
+  return protect<int32_t>(error, -1, [&] {
+    auto device = cuda ? at::kCUDA : at::kCPU;
+    int32_t before = at::autocast::is_autocast_enabled(device) ? 1 : 0;
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device, true);
     at::autocast::increment_nesting();
     return before;
   });
 }
 
-void us_autocast_end(int32_t before) {
+void us_autocast_end(bool cuda, int32_t before) {
   char* error = nullptr;
   protect<int32_t>(&error, -1, [&] {
     // The cache holds casts of the weights; they are stale after the next optimiser step.
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, before != 0);
+    at::autocast::set_autocast_enabled(cuda ? at::kCUDA : at::kCPU, before != 0);
     return 0;
   });
   free(error);
+}
+
+// One AdamW update of `count` parameters in one pass over their memory. Returns 0, or -1 on error.
+int32_t us_adamw(size_t count, const at::Tensor* const* values, const at::Tensor* const* gradients, const at::Tensor* const* moments1,
+                 const at::Tensor* const* moments2, const at::Tensor* step, const AdamW* settings, char** error) {
+  return protect<int32_t>(error, -1, [&] {
+    auto list = [&](const at::Tensor* const* tensors) {
+      std::vector<at::Tensor> copies;
+      for (size_t i = 0; i < count; ++i) copies.push_back(*tensors[i]);
+      return copies;
+    };
+    std::vector<at::Tensor> steps(count, *step);
+    // The kernel divides gradients by this one.
+    auto scale = at::full({}, 1.0 / settings->gradient_scale, step->options());
+    at::_fused_adamw_(list(values), list(gradients), list(moments1), list(moments2), {}, steps, settings->learning_rate,
+                      settings->beta1, settings->beta2, settings->weight_decay, settings->epsilon, false, false, scale);
+    return 0;
+  });
+}
+
+// Drops a parameter's gradient, so that the next backward pass moves the new one there and need not add it.
+int32_t us_forget_gradient(const at::Tensor* parameter, char** error) {
+  return protect<int32_t>(error, -1, [&] {
+    parameter->mutable_grad().reset();
+    return 0;
+  });
 }
 
 // Loads the CUDA half of libtorch. Null: loaded; otherwise the loader's reason (to be freed).

@@ -274,7 +274,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         file.sync_all()?;
         fs::rename(&partial, path)
     };
-    write().map_err(|e| Error::io(path, e))
+    write().map_err(|e| {
+        // On a full disk its room is needed; that it may not be there is no further error.
+        let _ = fs::remove_file(&partial);
+        Error::io(path, e)
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor, nn};
 use tempfile::TempDir;
 use understudy_distilbert::{
-    Checkpoint, Classifier, Config, CpuAutocast, Device, Precision, choose_precision, init_process,
+    Autocast, Checkpoint, Classifier, Config, Device, Precision, choose_precision, init_process,
     mkl_override_is_active,
     network::{self, Network},
 };
@@ -320,7 +320,7 @@ fn training_moves_the_network_and_autocast_ends() {
     let mut losses = Vec::new();
     for _ in 0..40 {
         let logits = {
-            let _autocast = CpuAutocast::bf16().unwrap();
+            let _autocast = Autocast::bf16(tch::Device::Cpu).unwrap();
             network.forward(&ids, &mask, true).unwrap()
         };
         assert_eq!(logits.kind(), Kind::BFloat16, "autocast does nothing");

@@ -24,6 +24,15 @@ pub(crate) fn plan(lengths: &[usize], batch_size: usize, seed: u64, epoch: u64) 
     batches
 }
 
+/// The same without regard to lengths.
+pub(crate) fn plan_ungrouped(examples: usize, batch_size: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(epoch);
+    let mut order: Vec<usize> = (0..examples).collect();
+    order.shuffle(&mut random);
+    order.chunks(batch_size).map(<[usize]>::to_vec).collect()
+}
+
 /// Token ids and mask, `[batch, longest]`, padded with `pad`.
 pub(crate) fn tensors(rows: &[&[u32]], pad: usize, device: Device) -> anyhow::Result<(Tensor, Tensor)> {
     let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
@@ -85,6 +94,17 @@ mod tests {
         assert_eq!(batches, plan(&lengths, 8, 3, 1));
         assert_ne!(batches, plan(&lengths, 8, 3, 2));
         assert_ne!(batches, plan(&lengths, 8, 4, 1));
+    }
+
+    #[test]
+    fn ungrouped_batches_have_each_example_once() {
+        let batches = plan_ungrouped(100, 8, 3, 1);
+        let mut seen: Vec<usize> = batches.concat();
+        assert_ne!(seen, (0..100).collect::<Vec<_>>());
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        assert_eq!(batches, plan_ungrouped(100, 8, 3, 1));
+        assert_ne!(batches, plan_ungrouped(100, 8, 3, 2));
     }
 
     #[test]

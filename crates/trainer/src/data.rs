@@ -1,15 +1,47 @@
 //! What a run reads: reviews in their splits, texts without labels, and the digests of the files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
-use understudy_corpus::{Fractions, Labels, Limits, Splits, load_labelled, load_unlabelled, split};
+use understudy_corpus::{
+    Columns, Example, Fractions, Labels, Limits, Splits, load_labelled_columns, load_unlabelled_columns, sample, split,
+};
 use understudy_distilbert::Tokenizer;
 
-use crate::recipe::Recipe;
+use crate::recipe::{Criterion, Recipe};
+
+/// Names of the columns of labelled and unlabelled files.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ColumnOptions {
+    /// Column of the text [default: review, text or sentence]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) text_column: Option<String>,
+    /// Column of the label [default: sentiment or label]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) label_column: Option<String>,
+}
+
+impl ColumnOptions {
+    /// Of a file with labels.
+    pub(crate) fn labelled(&self) -> Columns {
+        Columns {
+            text: self.text_column.clone(),
+            label: self.label_column.clone(),
+            ..Columns::default()
+        }
+    }
+
+    /// Of a file without.
+    pub(crate) fn unlabelled(&self) -> Columns {
+        Columns {
+            label: None,
+            ..self.labelled()
+        }
+    }
+}
 
 /// Everything to train with.
 pub(crate) struct Data {
@@ -23,21 +55,22 @@ pub(crate) struct Data {
 /// Reads, cleans and splits. `say` is told what was left out.
 pub(crate) fn load(
     labelled: &Path,
-    unlabelled: &[std::path::PathBuf],
+    unlabelled: &[PathBuf],
+    columns: &ColumnOptions,
     labels: Option<&Labels>,
     recipe: &Recipe,
     say: &dyn Fn(String),
 ) -> anyhow::Result<Data> {
     let mut sha256 = BTreeMap::from([digest(labelled)?]);
-    let set = load_labelled(labelled, labels, &Limits::training())?;
+    let set = load_labelled_columns(labelled, &columns.labelled(), labels, &Limits::training())?;
     say(format!("{}: {}", labelled.display(), counts(&set.counts)));
     let fractions = Fractions {
         validation: recipe.validation_share,
         test: recipe.test_share,
     };
     let mut splits = split(set.examples, fractions, recipe.seed)?;
-    if recipe.train_limit > 0 {
-        splits.train.truncate(recipe.train_limit);
+    if recipe.sample_size > 0 {
+        splits.train = sample(splits.train, recipe.sample_size);
     }
     let counts_of_split = &splits.counts;
     say(format!(
@@ -60,6 +93,18 @@ pub(crate) fn load(
         "{} leaves nothing to validate on: set --validation-share, or give more reviews",
         labelled.display()
     );
+    let names = set.labels.names();
+    let learnt = classes(&splits.train);
+    ensure!(
+        learnt.len() > 1,
+        "{} has reviews to train on of one class only: {}; a classifier needs two or more",
+        labelled.display(),
+        learnt.iter().map(|&class| names[class].as_str()).collect::<String>()
+    );
+    ensure!(
+        recipe.best_by != Criterion::RocAuc || classes(&splits.validation).len() == names.len(),
+        "the validation split lacks a class, so it has no ROC AUC: choose another --best-by, or give more reviews"
+    );
 
     let withheld: HashSet<u64> = splits
         .validation
@@ -70,7 +115,7 @@ pub(crate) fn load(
     let mut texts = Vec::new();
     for path in unlabelled {
         sha256.extend([digest(path)?]);
-        let set = load_unlabelled(path, &withheld, &Limits::training())?;
+        let set = load_unlabelled_columns(path, &columns.unlabelled(), &withheld, &Limits::training())?;
         say(format!(
             "{}: {}; left out besides: {} duplicates, {} from validation or test",
             path.display(),
@@ -86,6 +131,11 @@ pub(crate) fn load(
         unlabelled: texts,
         sha256,
     })
+}
+
+/// The classes that occur.
+fn classes(examples: &[Example]) -> BTreeSet<usize> {
+    examples.iter().map(|example| example.label).collect()
 }
 
 /// One line about what cleaning did.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
 use comfy_table::{Cell, Table, presets};
-use tch::Device;
 use understudy_corpus::{Baseline, BaselineOptions, Example, Fractions, Labels, Limits, Metrics, load_labelled, split};
 use understudy_distilbert::Checkpoint;
 use understudy_protocol::v1;
@@ -82,7 +81,7 @@ pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<String> {
         None => baseline(options)?,
         Some(folder) => {
             let checkpoint = Checkpoint::open(folder)?;
-            let model = Model::load(&checkpoint, |_| {}, Device::Cpu)?;
+            let model = Model::load(&checkpoint, |_| {}, options.machine.device()?)?;
             let (metrics, answers) = measure(&model, &options.data, &options.selection, threads)?;
             if options.write_card {
                 let mut card = renew(card::read(folder)?, &model)?;

@@ -2,6 +2,7 @@
 
 mod batches;
 mod card;
+mod curve;
 mod data;
 mod evaluate;
 mod files;
@@ -11,6 +12,7 @@ mod optimizer;
 mod progress;
 mod publish;
 mod recipe;
+mod schedule;
 mod scribe;
 mod state;
 mod teacher;

@@ -74,13 +74,18 @@ impl Model {
 
     /// One row of logits for each row of token ids, in fp32, without dropout.
     pub(crate) fn logits(&self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
+        self.logits_by(rows, usize::MAX)
+    }
+
+    /// The same with at most so many rows in a batch.
+    pub(crate) fn logits_by(&self, rows: &[&[u32]], batch_max: usize) -> anyhow::Result<Vec<Vec<f32>>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&index| rows[index].len());
         let mut logits = vec![Vec::new(); rows.len()];
         let mut rest = order.as_slice();
         while !rest.is_empty() {
             // The rows are sorted, so the last one of a batch is the longest.
-            let fits = (1..=rest.len())
+            let fits = (1..=rest.len().min(batch_max))
                 .take_while(|&n| n * rows[rest[n - 1]].len() <= EVALUATION_TOKENS_MAX)
                 .last();
             let (batch, after) = rest.split_at(fits.unwrap_or(1));

@@ -2,8 +2,11 @@
 //!
 //! Own code rather than `tch::nn::AdamW`, whose moments cannot be saved: a run that was interrupted goes on as if it had not been.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, ensure};
 use tch::{Tensor, no_grad};
+use understudy_distilbert::{ParameterGroup, forget_gradient};
 
 use crate::recipe::Recipe;
 
@@ -15,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
     pub(crate) weight_decay: f64,
+    /// Longest gradient; 0: any.
     pub(crate) clip: f64,
 }
 
@@ -42,6 +46,8 @@ struct Parameter {
     moment1: Tensor,
     moment2: Tensor,
     decays: bool,
+    /// Its learning rate as a multiple of the highest.
+    rate: f64,
 }
 
 /// Parameters with their moments, sorted by name.
@@ -51,8 +57,10 @@ pub(crate) struct AdamW {
 }
 
 impl AdamW {
+    /// For the variables that are trained.
     pub(crate) fn new(store: &tch::nn::VarStore, settings: Settings) -> anyhow::Result<Self> {
         let mut variables: Vec<(String, Tensor)> = store.variables().into_iter().collect();
+        variables.retain(|(_, value)| value.requires_grad());
         variables.sort_by(|a, b| a.0.cmp(&b.0));
         let parameters = variables
             .into_iter()
@@ -62,6 +70,7 @@ impl AdamW {
                     moment2: value.f_zeros_like()?.f_detach()?,
                     // Biases and layer norms are vectors.
                     decays: value.dim() > 1,
+                    rate: 1.0,
                     name,
                     value,
                 })
@@ -70,8 +79,24 @@ impl AdamW {
         Ok(Self { settings, parameters })
     }
 
-    /// One update, the `step`-th from 1, by the gradients that lie in the parameters; clears them. Returns the gradient's length
-    /// before clipping.
+    /// Lets each layer learn at `decay` times the rate of the layer above it: the classifier at the full one, the embeddings at
+    /// the lowest.
+    pub(crate) fn with_layer_decay(mut self, decay: f64) -> Self {
+        let blocks = self.parameters.iter().filter_map(|parameter| block(&parameter.name));
+        let blocks = blocks.max().map_or(0, |last| last + 1);
+        for parameter in &mut self.parameters {
+            let below = match block(&parameter.name) {
+                Some(block) => blocks - block,
+                None if parameter.name.contains("embeddings.") => blocks + 1,
+                None => 0,
+            };
+            parameter.rate = (0..below).fold(1.0, |rate, _| rate * decay);
+        }
+        self
+    }
+
+    /// One update, the `step`-th from 1, by the gradients that lie in the parameters; takes them away. Returns the gradient's
+    /// length before clipping.
     pub(crate) fn step(&mut self, step: u64, learning_rate: f64) -> anyhow::Result<f64> {
         let Settings {
             beta1,
@@ -80,42 +105,43 @@ impl AdamW {
             clip,
         } = self.settings;
         no_grad(|| {
-            let mut gradients = Vec::with_capacity(self.parameters.len());
             let mut norms = Vec::with_capacity(self.parameters.len());
+            let mut groups: BTreeMap<(bool, u64), (f64, ParameterGroup)> = BTreeMap::new();
             for parameter in &self.parameters {
                 let gradient = parameter.value.f_grad()?;
-                if gradient.defined() {
-                    norms.push(gradient.f_norm()?);
+                if !gradient.defined() {
+                    continue;
                 }
-                gradients.push(gradient);
+                norms.push(gradient.f_norm()?);
+                let (_, group) = groups
+                    .entry((parameter.decays, parameter.rate.to_bits()))
+                    .or_insert_with(|| (parameter.rate, ParameterGroup::default()));
+                group.values.push(parameter.value.shallow_clone());
+                group.gradients.push(gradient);
+                group.moments1.push(parameter.moment1.shallow_clone());
+                group.moments2.push(parameter.moment2.shallow_clone());
+                forget_gradient(&parameter.value)?;
             }
             let length = Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?;
             ensure!(
                 length.is_finite(),
                 "the gradient is not finite at step {step}: lower --learning-rate"
             );
-            let scale = (clip / (length + 1e-6)).min(1.0);
-            let count = step as f64;
-            let size = learning_rate / (1.0 - beta1.powf(count));
-            let correction = (1.0 - beta2.powf(count)).sqrt();
-            for (parameter, mut gradient) in self.parameters.iter_mut().zip(gradients) {
-                if !gradient.defined() {
-                    continue;
-                }
-                if scale < 1.0 {
-                    let _ = gradient.f_mul_scalar_(scale)?;
-                }
-                let _ = parameter.moment1.f_lerp_(&gradient, 1.0 - beta1)?;
-                let _ = parameter.moment2.f_lerp_(&gradient.f_square()?, 1.0 - beta2)?;
-                if parameter.decays && weight_decay > 0.0 {
-                    let _ = parameter.value.f_mul_scalar_(1.0 - learning_rate * weight_decay)?;
-                }
-                let mut deviation = parameter.moment2.f_sqrt()?;
-                let _ = deviation.f_add_scalar_(EPSILON * correction)?;
-                let mut change = parameter.moment1.f_div(&deviation)?;
-                let _ = change.f_mul_scalar_(-size * correction)?;
-                let _ = parameter.value.f_add_(&change)?;
-                let _ = gradient.f_zero_()?;
+            let gradient_scale = if clip > 0.0 {
+                (clip / (length + 1e-6)).min(1.0)
+            } else {
+                1.0
+            };
+            for ((decays, _), (rate, group)) in &groups {
+                let update = understudy_distilbert::AdamW {
+                    learning_rate: learning_rate * rate,
+                    beta1,
+                    beta2,
+                    weight_decay: if *decays { weight_decay } else { 0.0 },
+                    epsilon: EPSILON,
+                    gradient_scale,
+                };
+                update.update(step, group)?;
             }
             Ok(length)
         })
@@ -155,6 +181,11 @@ impl AdamW {
             Ok(())
         })
     }
+}
+
+/// The number of the transformer block that a parameter belongs to.
+fn block(name: &str) -> Option<usize> {
+    name.split_once(".layer.")?.1.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -197,5 +228,43 @@ mod tests {
         assert!((matrix.double_value(&[0, 0]) - expected[0].0).abs() < 1e-4);
         assert!((vector.double_value(&[0]) - expected[1].0).abs() < 1e-4);
         assert!(expected[0].0 < expected[1].0);
+    }
+
+    #[test]
+    fn lower_layers_learn_more_slowly_and_frozen_ones_not_at_all() {
+        let store = VarStore::new(Device::Cpu);
+        let names = [
+            "distilbert.embeddings.word_embeddings.weight",
+            "distilbert.transformer.layer.0.ffn.lin1.weight",
+            "distilbert.transformer.layer.1.ffn.lin1.weight",
+            "classifier.weight",
+        ];
+        let root = store.root();
+        let mut variables: Vec<Tensor> = names
+            .iter()
+            .map(|name| {
+                let (path, last) = name.rsplit_once('.').unwrap();
+                let path = path.split('.').fold(root.clone(), |path, part| path / part);
+                path.var(last, &[1, 1], tch::nn::Init::Const(1.0))
+            })
+            .collect();
+        let frozen = (&root / "pre_classifier").var("weight", &[1], tch::nn::Init::Const(1.0));
+        let _ = frozen.set_requires_grad(false);
+        let settings = Settings {
+            beta1: 0.9,
+            beta2: 0.999,
+            weight_decay: 0.0,
+            clip: 0.0,
+        };
+        let mut optimizer = AdamW::new(&store, settings).unwrap().with_layer_decay(0.5);
+        assert_eq!(optimizer.state().len(), 12);
+        let loss: Tensor = variables.iter().map(|value| value.sum(Kind::Float) * 100.0).sum();
+        loss.backward();
+        optimizer.step(1, 0.8).unwrap();
+        // AdamW's first step is as long as the learning rate, whatever the gradient.
+        for (value, expected) in variables.iter_mut().zip([0.9, 0.8, 0.6, 0.2]) {
+            assert!((value.double_value(&[0, 0]) - expected).abs() < 1e-5, "{value:?}");
+            assert!(!value.grad().defined());
+        }
     }
 }

@@ -14,6 +14,7 @@ const SMOOTHING: f64 = 0.98;
 pub(crate) struct StepReport {
     pub(crate) step: u64,
     pub(crate) loss: f64,
+    pub(crate) learning_rate: f64,
     pub(crate) texts: usize,
     pub(crate) tokens: usize,
 }
@@ -74,7 +75,8 @@ impl Progress {
         let seconds = self.busy.as_secs_f64().max(1e-9);
         let eta = Duration::from_secs_f64(left * seconds / steps);
         let message = format!(
-            "loss {mean:.4}  {:.0} texts/s  {:.0} tokens/s  {} left",
+            "loss {mean:.4}  rate {:.1e}  {:.1} texts/s  {:.0} tokens/s  {} left",
+            report.learning_rate,
             texts / seconds,
             tokens / seconds,
             indicatif::HumanDuration(eta)
@@ -97,11 +99,6 @@ impl Progress {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
-    }
-
-    /// The smoothed loss.
-    pub(crate) fn loss(&self) -> f64 {
-        self.loss.unwrap_or(f64::NAN)
     }
 
     /// Takes the bar away.

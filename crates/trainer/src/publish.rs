@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
-use tch::Device;
 use understudy_distilbert::Checkpoint;
 use understudy_protocol::v1::models_client::ModelsClient;
 use understudy_protocol::{MANIFEST_FORMAT, name, v1};
@@ -73,7 +72,7 @@ fn describe(options: &PublishOptions) -> anyhow::Result<v1::Manifest> {
     let threads = options.machine.apply()?;
     let folder = &options.checkpoint;
     let checkpoint = Checkpoint::open(folder)?;
-    let model = Model::load(&checkpoint, |_| {}, Device::Cpu)?;
+    let model = Model::load(&checkpoint, |_| {}, options.machine.device()?)?;
     let old = card::read(folder)?;
     if let Some(old) = &old {
         ensure!(

@@ -1,76 +1,35 @@
 //! How a model is made: every number that decides what comes out of `train`, besides the data.
 //!
-//! A recipe is a TOML file, each value of which is also a flag; a flag wins over the file, the file over the default. The
+//! A recipe is a TOML file, each value of which is also a flag; a flag wins over the file, the file over the default. Some
+//! defaults are others with `--from`: a model that has learnt a language wants small steps, a new one large ones. The
 //! recipe that was followed is written beside the checkpoint. Paths and machine settings are no part of it.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
-/// What the forward pass is computed in while training. Weights and moments stay fp32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Precision {
-    /// 32-bit floats.
-    Fp32,
-    /// bfloat16 where libtorch's autocast allows; pays for wide models on processors with bf16 instructions.
-    Bf16,
-}
+pub(crate) use values::{ClassWeights, Criterion, Precision, Schedule, Teacher};
 
-/// Who gives the soft labels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) enum Teacher {
-    /// Nobody: labels only.
-    None,
-    /// TF-IDF and logistic regression, fitted on the training split.
-    Baseline,
-    /// A checkpoint folder.
-    Checkpoint(PathBuf),
-}
-
-impl FromStr for Teacher {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" => Err("say none, baseline or the folder of a checkpoint".to_owned()),
-            "none" => Ok(Self::None),
-            "baseline" => Ok(Self::Baseline),
-            folder => Ok(Self::Checkpoint(folder.into())),
-        }
-    }
-}
-
-impl TryFrom<String> for Teacher {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Teacher> for String {
-    fn from(teacher: Teacher) -> Self {
-        teacher.to_string()
-    }
-}
-
-impl fmt::Display for Teacher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Baseline => f.write_str("baseline"),
-            Self::Checkpoint(folder) => write!(f, "{}", folder.display()),
-        }
-    }
+/// What training begins from: it decides some defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// A network drawn anew.
+    New,
+    /// A checkpoint.
+    Checkpoint,
 }
 
 macro_rules! recipe {
-    ($($heading:literal { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr;)+ })+) => {
+    (@default $beginning:ident, $new:expr) => { $new };
+    (@default $beginning:ident, $new:expr, $checkpoint:expr) => {
+        match $beginning { Beginning::New => $new, Beginning::Checkpoint => $checkpoint }
+    };
+    ($($heading:literal { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $new:expr $(, $checkpoint:expr)?;)+ })+) => {
         /// A complete recipe.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -85,8 +44,11 @@ macro_rules! recipe {
 
         impl RecipeOptions {
             /// Fills what is open with the other's values, then with the defaults.
-            fn complete(self, other: Self) -> Recipe {
-                Recipe { $($($name: self.$name.or(other.$name).unwrap_or_else(|| $default),)+)+ }
+            fn complete(self, other: Self, beginning: Beginning) -> Recipe {
+                Recipe {
+                    $($($name: self.$name.or(other.$name)
+                        .unwrap_or_else(|| recipe!(@default beginning, $new $(, $checkpoint)?)),)+)+
+                }
             }
         }
     };
@@ -110,44 +72,70 @@ recipe! {
     "Regularisation" {
         /// Dropout of embeddings and feed-forward layers [default: 0.1]
         dropout: f64 = 0.1;
-        /// Dropout of attention weights [default: 0]
-        attention_dropout: f64 = 0.0;
-        /// Dropout before the classifier [default: 0.1]
-        classifier_dropout: f64 = 0.1;
+        /// Dropout of attention weights [default: 0; with --from 0.1]
+        attention_dropout: f64 = 0.0, 0.1;
+        /// Dropout before the classifier [default: 0.1; with --from 0.2]
+        classifier_dropout: f64 = 0.1, 0.2;
         /// Decoupled weight decay of matrices (never of biases and layer norms) [default: 0.01]
         weight_decay: f64 = 0.01;
+        /// Share of a label that is spread over all classes [default: 0]
+        label_smoothing: f64 = 0.0;
     }
     "Training" {
         /// Passes over the data; may be broken, e.g. 1.5 [default: 3]
         epochs: f64 = 3.0;
-        /// Texts in one step [default: 32]
-        batch_size: usize = 32;
+        /// Texts in one batch [default: 32; with --from 16]
+        batch_size: usize = 32, 16;
+        /// Batches whose gradients make one step [default: 1]
+        gradient_accumulation: usize = 1;
         /// Tokens of a text that are trained on; the rest is cut off [default: 256]
         train_tokens: usize = 256;
-        /// Highest learning rate [default: 0.001]
-        learning_rate: f64 = 1e-3;
-        /// Share of the steps in which the learning rate rises; then it falls to 0 [default: 0.05]
-        warm_up: f64 = 0.05;
+        /// Highest learning rate [default: 0.001; with --from 0.00003]
+        learning_rate: f64 = 1e-3, 3e-5;
+        /// Steps in which the learning rate rises, at most half of all; below 1: their share of all steps [default: 0.05; with --from 500]
+        warm_up: f64 = 0.05, 500.0;
+        /// How the learning rate falls afterwards [default: linear]
+        schedule: Schedule = Schedule::Linear;
+        /// Learning rate of a layer as a multiple of that of the layer above it [default: 1]
+        layer_decay: f64 = 1.0;
         /// AdamW's first decay rate [default: 0.9]
         beta1: f64 = 0.9;
-        /// AdamW's second decay rate [default: 0.98]
-        beta2: f64 = 0.98;
-        /// Longest gradient; a longer one is scaled down [default: 1]
+        /// AdamW's second decay rate [default: 0.98; with --from 0.999]
+        beta2: f64 = 0.98, 0.999;
+        /// Longest gradient; a longer one is scaled down; 0: none is [default: 1]
         clip: f64 = 1.0;
-        /// Precision of the forward pass [default: fp32]
-        precision: Precision = Precision::Fp32;
-        /// Steps between two evaluations on the validation split; 0: at the end of each epoch [default: 0]
-        evaluate_every: usize = 0;
+        /// Precision of the forward pass [default: auto]
+        precision: Precision = Precision::Auto;
+        /// Whether texts of like length come into one batch, for less padding [default: true]
+        group_by_length: bool = true;
         /// Seed of everything that is drawn [default: 1]
         seed: u64 = 1;
+    }
+    "Classes" {
+        /// What classes count in the loss: none (the same by example), balanced (the same by class), or LABEL=WEIGHT,… [default: none]
+        class_weights: ClassWeights = ClassWeights::None;
+        /// Exponent of the focal loss, which makes little of what is already right; 0: cross entropy [default: 0]
+        focal_gamma: f64 = 0.0;
+    }
+    "Evaluation while training" {
+        /// Steps between two evaluations on the validation split; 0: at the end of each epoch [default: 0]
+        evaluate_every: usize = 0;
+        /// Most texts of an evaluation batch [default: 64]
+        evaluation_batch: usize = 64;
+        /// Figure by which the best checkpoint is kept [default: accuracy]
+        best_by: Criterion = Criterion::Accuracy;
+        /// Evaluations without a better one after which training ends; 0: it goes on [default: 0]
+        patience: usize = 0;
+        /// Latest evaluations whose checkpoints are kept in checkpoints/, besides the best of all [default: 1]
+        keep_checkpoints: usize = 1;
     }
     "Data" {
         /// Share of the labelled reviews held out for validation, if the data does not say [default: 0.1]
         validation_share: f64 = 0.1;
         /// Share of the labelled reviews held out for the test, if the data does not say [default: 0.1]
         test_share: f64 = 0.1;
-        /// Most labelled reviews to learn from; 0: all [default: 0]
-        train_limit: usize = 0;
+        /// Labelled reviews to learn from, drawn so that classes keep their shares; 0: all [default: 0]
+        sample_size: usize = 0;
     }
     "Distillation" {
         /// Who gives soft labels: none, baseline, or the folder of a checkpoint [default: none]
@@ -161,7 +149,7 @@ recipe! {
 
 impl Recipe {
     /// Puts a recipe together from its file, if any, and the command line.
-    pub(crate) fn resolve(file: Option<&Path>, flags: RecipeOptions) -> anyhow::Result<Self> {
+    pub(crate) fn resolve(file: Option<&Path>, flags: RecipeOptions, beginning: Beginning) -> anyhow::Result<Self> {
         let base = match file {
             None => RecipeOptions::default(),
             Some(path) => {
@@ -169,24 +157,41 @@ impl Recipe {
                 toml::from_str(&text).with_context(|| format!("{} is not a recipe", path.display()))?
             }
         };
-        let recipe = flags.complete(base);
+        let recipe = flags.complete(base, beginning);
         recipe.check()?;
         Ok(recipe)
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let positive = |name: &str, value: f64| {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("learning-rate", self.learning_rate),
+            ("temperature", self.temperature),
+        ] {
             ensure!(
                 value.is_finite() && value > 0.0,
                 "{name} is {value}; it must be positive"
             );
-            Ok(())
-        };
-        positive("epochs", self.epochs)?;
-        positive("learning-rate", self.learning_rate)?;
-        positive("clip", self.clip)?;
-        positive("temperature", self.temperature)?;
-        for (name, value) in [("warm-up", self.warm_up), ("beta1", self.beta1), ("beta2", self.beta2)] {
+        }
+        for (name, value) in [
+            ("warm-up", self.warm_up),
+            ("weight-decay", self.weight_decay),
+            ("clip", self.clip),
+            ("focal-gamma", self.focal_gamma),
+        ] {
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "{name} is {value}; it must not be negative"
+            );
+        }
+        for (name, value) in [
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("dropout", self.dropout),
+            ("attention-dropout", self.attention_dropout),
+            ("classifier-dropout", self.classifier_dropout),
+            ("label-smoothing", self.label_smoothing),
+        ] {
             ensure!(
                 (0.0..1.0).contains(&value),
                 "{name} is {value}; it must be at least 0 and below 1"
@@ -198,10 +203,22 @@ impl Recipe {
             self.label_weight
         );
         ensure!(
-            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
-            "weight-decay must not be negative"
+            self.layer_decay > 0.0 && self.layer_decay <= 1.0,
+            "layer-decay is {}; it must be above 0 and at most 1",
+            self.layer_decay
         );
-        ensure!(self.batch_size > 0, "batch-size must be at least 1");
+        ensure!(
+            self.warm_up < 1.0 || self.warm_up.fract() == 0.0,
+            "warm-up is {}; it must be a share below 1 or a whole number of steps",
+            self.warm_up
+        );
+        for (name, value) in [
+            ("batch-size", self.batch_size),
+            ("gradient-accumulation", self.gradient_accumulation),
+            ("evaluation-batch", self.evaluation_batch),
+        ] {
+            ensure!(value > 0, "{name} must be at least 1");
+        }
         ensure!(
             self.train_tokens >= 3,
             "train-tokens must be at least 3, for [CLS], a token and [SEP]"
@@ -212,47 +229,5 @@ impl Recipe {
     /// The recipe as a file.
     pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
         Ok(toml::to_string(self)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_win_over_the_file_and_what_is_written_reads_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.toml");
-        std::fs::write(&path, "dim = 64\nlayers = 1\ndistil-from = \"baseline\"\n").unwrap();
-        let flags = RecipeOptions {
-            layers: Some(3),
-            ..RecipeOptions::default()
-        };
-        let recipe = Recipe::resolve(Some(&path), flags).unwrap();
-        assert_eq!((recipe.dim, recipe.layers, recipe.heads), (64, 3, 2));
-        assert_eq!(recipe.distil_from, Teacher::Baseline);
-        std::fs::write(&path, recipe.to_toml().unwrap()).unwrap();
-        assert_eq!(Recipe::resolve(Some(&path), RecipeOptions::default()).unwrap(), recipe);
-    }
-
-    #[test]
-    fn bad_recipes_are_refused_with_a_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.toml");
-        for (text, reason) in [
-            ("dimm = 64", "unknown field `dimm`"),
-            ("dim = \"wide\"", "invalid type"),
-            ("epochs = 0.0", "epochs is 0"),
-            ("warm-up = 1.0", "warm-up is 1"),
-            ("batch-size = 0", "batch-size"),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let error = format!(
-                "{:#}",
-                Recipe::resolve(Some(&path), RecipeOptions::default()).unwrap_err()
-            );
-            assert!(error.contains(reason), "{error}");
-        }
-        assert!(Recipe::resolve(Some(&folder.path().join("none")), RecipeOptions::default()).is_err());
     }
 }

@@ -10,8 +10,9 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::curve::{Curve, Point};
 use crate::files;
-use crate::recipe::Recipe;
+use crate::recipe::{Criterion, Recipe};
 
 const FILE: &str = "training.safetensors";
 const RUN: &str = "run";
@@ -25,14 +26,22 @@ pub(crate) struct Evaluation {
     pub(crate) accuracy: f64,
     pub(crate) f1: f64,
     pub(crate) log_loss: f64,
+    /// `None` if a class has no example in the validation split.
+    pub(crate) roc_auc: Option<f64>,
     /// Time spent on steps so far.
     pub(crate) seconds: f64,
 }
 
 impl Evaluation {
-    /// More right answers, or as many with better probabilities.
-    pub(crate) fn beats(&self, other: &Self) -> bool {
-        (self.accuracy, -self.log_loss) > (other.accuracy, -other.log_loss)
+    /// Better by the criterion, or as good with better probabilities.
+    pub(crate) fn beats(&self, other: &Self, by: Criterion) -> bool {
+        let score = |evaluation: &Self| match by {
+            Criterion::Accuracy => evaluation.accuracy,
+            Criterion::F1 => evaluation.f1,
+            Criterion::RocAuc => evaluation.roc_auc.unwrap_or(0.0),
+            Criterion::LogLoss => -evaluation.log_loss,
+        };
+        (score(self), -self.log_loss) > (score(other), -other.log_loss)
     }
 }
 
@@ -44,7 +53,12 @@ pub(crate) struct RunState {
     pub(crate) data_sha256: BTreeMap<String, String>,
     /// Steps done.
     pub(crate) step: u64,
+    /// Time spent on them.
     pub(crate) seconds: f64,
+    /// The loss of each.
+    pub(crate) curve: Curve,
+    /// Sum and number of the losses since the last evaluation.
+    pub(crate) recent: (f64, u64),
     pub(crate) history: Vec<Evaluation>,
     pub(crate) best: Option<Evaluation>,
 }
@@ -79,11 +93,57 @@ pub(crate) fn load(folder: &Path) -> anyhow::Result<Option<(RunState, HashMap<St
 }
 
 impl RunState {
+    /// Before the first step.
+    pub(crate) fn new(recipe: Recipe, parent: String, data_sha256: BTreeMap<String, String>) -> Self {
+        Self {
+            recipe,
+            parent,
+            data_sha256,
+            step: 0,
+            seconds: 0.0,
+            curve: Curve::default(),
+            recent: (0.0, 0),
+            history: Vec::new(),
+            best: None,
+        }
+    }
+
+    /// Counts a step.
+    pub(crate) fn stepped(&mut self, loss: f64, learning_rate: f64, seconds: f64) {
+        self.step += 1;
+        self.seconds += seconds;
+        self.curve.push(Point {
+            step: self.step,
+            loss,
+            learning_rate,
+        });
+        self.recent = (self.recent.0 + loss, self.recent.1 + 1);
+    }
+
+    /// Takes an evaluation into the history. Returns whether it is the best so far.
+    pub(crate) fn evaluated(&mut self, evaluation: &Evaluation) -> bool {
+        self.recent = (0.0, 0);
+        self.history.push(evaluation.clone());
+        let by = self.recipe.best_by;
+        let best = self.best.as_ref().is_none_or(|best| evaluation.beats(best, by));
+        if best {
+            self.best = Some(evaluation.clone());
+        }
+        best
+    }
+
+    /// Whether so many evaluations in a row have not been the best that the recipe has no more patience.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let Some(best) = &self.best else { return false };
+        let since = self.history.iter().rev().take_while(|e| e.step > best.step).count();
+        self.recipe.patience > 0 && since >= self.recipe.patience
+    }
+
     /// Refuses to go on with another recipe, parent or other data than it began with.
     pub(crate) fn check_same(&self, now: &Self) -> anyhow::Result<()> {
         if self.data_sha256 != now.data_sha256 {
             bail!(
-                "the interrupted run had other data: {:?}, now {:?}",
+                "the interrupted run had other data: {:?}, now {:?}: give the same, or another --output",
                 self.data_sha256,
                 now.data_sha256
             );
@@ -106,5 +166,51 @@ impl RunState {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Beginning, RecipeOptions};
+
+    #[test]
+    fn the_best_is_chosen_by_the_criterion_and_patience_ends() {
+        let evaluation = |step, accuracy, f1, roc_auc, log_loss| Evaluation {
+            step,
+            epoch: 1.0,
+            train_loss: 0.5,
+            accuracy,
+            f1,
+            log_loss,
+            roc_auc: Some(roc_auc),
+            seconds: 1.0,
+        };
+        let history = [
+            evaluation(1, 0.9, 0.5, 0.6, 0.7),
+            evaluation(2, 0.8, 0.6, 0.6, 0.6),
+            evaluation(3, 0.8, 0.5, 0.7, 0.5),
+            evaluation(4, 0.9, 0.5, 0.5, 0.4),
+        ];
+        for (by, best, stuck) in [
+            (Criterion::Accuracy, 4, [false, false, true, false]),
+            (Criterion::F1, 2, [false, false, false, true]),
+            (Criterion::RocAuc, 3, [false; 4]),
+            (Criterion::LogLoss, 4, [false; 4]),
+        ] {
+            let options = RecipeOptions {
+                best_by: Some(by),
+                patience: Some(2),
+                ..RecipeOptions::default()
+            };
+            let recipe = Recipe::resolve(None, options, Beginning::New).unwrap();
+            let mut run = RunState::new(recipe, String::new(), BTreeMap::new());
+            let seen = history.clone().map(|evaluation| {
+                run.evaluated(&evaluation);
+                run.is_stuck()
+            });
+            assert_eq!(run.best.unwrap().step, best, "{by:?}");
+            assert_eq!(seen, stuck, "{by:?}");
+        }
     }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! output/  config.json  model.safetensors  tokenizer.json  tokenizer_config.json   the best so far, replaced whole
 //!          recipe.toml  training.json  understudy.json                             at the end
+//!          checkpoints/step-…/                                                     the latest, as many as are kept
 //!          training.safetensors                                                    while the run is not finished
 //! ```
 
+mod inputs;
 mod loss;
 mod run;
 #[cfg(test)]
@@ -15,17 +17,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use tch::Device;
-use understudy_corpus::{Labels, Metrics};
-use understudy_distilbert::{Checkpoint, Tokenizer};
+use understudy_corpus::Labels;
+use understudy_distilbert::Checkpoint;
 
-use crate::card::{self, Answers, Origin};
-use crate::data::{self, Data};
+use self::inputs::{Parent, Validation};
+use crate::card::{self, Origin};
+use crate::data::{self, ColumnOptions};
 use crate::interrupt::Stop;
-use crate::model::{Model, softmax};
-use crate::recipe::{Recipe, RecipeOptions};
+use crate::model::Model;
+use crate::recipe::{Beginning, Recipe, RecipeOptions};
 use crate::state::RunState;
-use crate::teacher::{self, Lesson};
-use crate::{files, state, vocabulary};
+use crate::{files, state};
 
 /// Where things lie and what they run on.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,8 @@ pub(crate) struct TrainOptions {
     /// Labelled reviews: CSV with columns review or text, sentiment or label, and perhaps split; plain, .gz or .zst
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: ColumnOptions,
     /// Reviews without labels, for the vocabulary and for distillation; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) unlabelled: Vec<PathBuf>,
@@ -71,6 +75,20 @@ pub(crate) struct Machine {
     /// Threads [default: as many as there are processors]
     #[arg(long, env = "UNDERSTUDY_TRAINER_THREADS")]
     pub(crate) threads: Option<usize>,
+    /// Device: auto takes CUDA where there is a device and the libraries of PyTorch 2.11.0
+    #[arg(long, env = "UNDERSTUDY_TRAINER_DEVICE", value_enum, default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DeviceChoice {
+    /// CUDA where it can be used, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
 }
 
 impl Machine {
@@ -84,6 +102,21 @@ impl Machine {
         tch::set_num_threads(i32::try_from(threads)?);
         Ok(threads)
     }
+
+    /// The device to compute on. To be called before the first tensor is made.
+    pub(crate) fn device(&self) -> anyhow::Result<Device> {
+        if self.device == DeviceChoice::Cpu {
+            return Ok(Device::Cpu);
+        }
+        if understudy_distilbert::cuda_available() {
+            return Ok(Device::Cuda(0));
+        }
+        ensure!(
+            self.device == DeviceChoice::Auto,
+            "there is no CUDA device to be used: CUDA needs a driver and the libraries of PyTorch 2.11.0 on LD_LIBRARY_PATH              (its torch/lib); or take --device cpu"
+        );
+        Ok(Device::Cpu)
+    }
 }
 
 /// How `train` ended.
@@ -95,40 +128,15 @@ pub(crate) enum Outcome {
     Interrupted,
 }
 
-/// Rows ready for the network.
-struct Examples {
-    rows: Vec<Vec<u32>>,
-    /// `None` for texts without a label.
-    labels: Vec<Option<usize>>,
-    /// The teacher's logits; empty without a teacher.
-    teacher: Vec<Vec<f32>>,
-}
-
-struct Validation {
-    rows: Vec<Vec<u32>>,
-    truth: Vec<usize>,
-}
-
-impl Validation {
-    fn measure(&self, model: &Model) -> anyhow::Result<(Metrics, Answers)> {
-        let rows: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
-        let probabilities: Vec<Vec<f32>> = model.logits(&rows)?.iter().map(|row| softmax(row)).collect();
-        let metrics = Metrics::measure(&model.network.config().labels, &self.truth, &probabilities)?;
-        Ok((
-            metrics,
-            Answers {
-                probabilities,
-                tokens: rows.iter().map(|row| row.len()).collect(),
-            },
-        ))
-    }
-}
-
 /// Trains, until the end or until `stop`.
 pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcome> {
-    let recipe = Recipe::resolve(options.recipe.as_deref(), options.values.clone())?;
+    let beginning = match options.from {
+        Some(_) => Beginning::Checkpoint,
+        None => Beginning::New,
+    };
+    let mut recipe = Recipe::resolve(options.recipe.as_deref(), options.values.clone(), beginning)?;
     let threads = options.machine.apply()?;
-    let device = Device::Cpu;
+    let device = options.machine.device()?;
     let say = |line: String| eprintln!("{line}");
     prepare(&options)?;
 
@@ -137,7 +145,14 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
         Some(parent) if parent.has_classifier => Some(Labels::new(parent.checkpoint.labels().to_vec())?),
         _ => None,
     };
-    let data = data::load(&options.data, &options.unlabelled, known.as_ref(), &recipe, &say)?;
+    let data = data::load(
+        &options.data,
+        &options.unlabelled,
+        &options.columns,
+        known.as_ref(),
+        &recipe,
+        &say,
+    )?;
     let mut model = match &parent {
         Some(parent) => {
             tch::manual_seed(i64::from_ne_bytes(recipe.seed.to_ne_bytes()));
@@ -146,37 +161,25 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
         None => Model::draw(
             &recipe,
             data.labels.names(),
-            tokenizer(&options, &recipe, &data, &say)?,
+            inputs::tokenizer(&options, &recipe, &data, &say)?,
             device,
         )?,
     };
+    recipe.precision = recipe.precision.resolve(device, model.network.config().dim);
     let tokenizer_json = model.tokenizer.to_json()?;
-    files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+    files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes()).map_err(files::advise)?;
 
-    let (examples, validation) = prepare_rows(&data, &recipe, &model, threads, &say)?;
-    let origin = RunState {
-        recipe,
-        parent: options
-            .from
-            .as_deref()
-            .and_then(Path::file_name)
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        data_sha256: data.sha256.clone(),
-        step: 0,
-        seconds: 0.0,
-        history: Vec::new(),
-        best: None,
-    };
+    let (examples, validation) = inputs::prepare_rows(&data, &recipe, &model, threads, &say)?;
+    let parent = options.from.as_deref().and_then(Path::file_name).unwrap_or_default();
+    let origin = RunState::new(recipe, parent.to_string_lossy().into_owned(), data.sha256.clone());
     drop(data);
     // The texts and the teacher took more than the network will.
     understudy_distilbert::trim_memory();
     let mut run = run::Run::begin(&options, &mut model, &examples, &validation, origin)?;
-    let outcome = run.go(stop, &tokenizer_json)?;
+    let outcome = run.go(stop, &tokenizer_json).map_err(files::advise)?;
     let state = run.into_state();
     if outcome == Outcome::Finished {
-        finish(&options.output, state, &validation)?;
+        finish(&options.output, state, &validation, device).map_err(files::advise)?;
     } else {
         say(format!(
             "saved in {}; the same command with --resume goes on",
@@ -207,114 +210,20 @@ fn prepare(options: &TrainOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Parent {
-    checkpoint: Checkpoint,
-    has_classifier: bool,
-}
-
-impl Parent {
-    fn open(folder: &Path) -> anyhow::Result<Self> {
-        match Checkpoint::open(folder) {
-            Ok(checkpoint) => Ok(Self {
-                checkpoint,
-                has_classifier: true,
-            }),
-            Err(error) => match Checkpoint::open_backbone(folder) {
-                Ok(checkpoint) => Ok(Self {
-                    checkpoint,
-                    has_classifier: false,
-                }),
-                Err(_) => Err(error.into()),
-            },
-        }
-    }
-
-    /// Its network, with the recipe's dropout, and with a new classifier for `labels` if it has none.
-    fn model(&self, recipe: &Recipe, labels: &Labels, device: Device) -> anyhow::Result<Model> {
-        let change = |config: &mut understudy_distilbert::Config| {
-            config.dropout = recipe.dropout;
-            config.attention_dropout = recipe.attention_dropout;
-            config.seq_classif_dropout = recipe.classifier_dropout;
-            if !self.has_classifier {
-                config.labels = labels.names().to_vec();
-            }
-        };
-        Model::load(&self.checkpoint, change, device)
-    }
-}
-
-fn tokenizer(options: &TrainOptions, recipe: &Recipe, data: &Data, say: &dyn Fn(String)) -> anyhow::Result<Tokenizer> {
-    let begun = options.output.join("tokenizer.json");
-    let json = match &options.tokenizer {
-        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None if options.resume && begun.exists() => std::fs::read(&begun)?,
-        None => {
-            say(format!("training a vocabulary of {} tokens", recipe.vocab_size));
-            let labelled = data.splits.train.iter().map(|example| example.text.as_str());
-            let texts: Vec<&str> = labelled.chain(data.unlabelled.iter().map(String::as_str)).collect();
-            vocabulary::train(&texts, recipe.vocab_size)?.into_bytes()
-        }
-    };
-    Ok(Tokenizer::from_json(&json, recipe.max_tokens)?)
-}
-
-fn prepare_rows(
-    data: &Data,
-    recipe: &Recipe,
-    model: &Model,
-    threads: usize,
-    say: &dyn Fn(String),
-) -> anyhow::Result<(Examples, Validation)> {
-    let lesson = Lesson {
-        labels: &data.labels,
-        labelled: &data.splits.train,
-        unlabelled: &data.unlabelled,
-        threads,
-        device: model.device,
-    };
-    let soft = teacher::ask(recipe, &lesson, say)?;
-    let mut texts: Vec<&str> = data.splits.train.iter().map(|example| example.text.as_str()).collect();
-    let mut labels: Vec<Option<usize>> = data.splits.train.iter().map(|example| Some(example.label)).collect();
-    let mut teacher = Vec::new();
-    if let Some(soft) = soft {
-        texts.extend(data.unlabelled.iter().map(String::as_str));
-        labels.resize(texts.len(), None);
-        teacher = [soft.labelled, soft.unlabelled].concat();
-    }
-    say(format!(
-        "tokenising {} reviews",
-        texts.len() + data.splits.validation.len()
-    ));
-    let rows = data::encode(&model.tokenizer, &texts, threads)?;
-    let rows = rows
-        .into_iter()
-        .map(|row| data::cut(row, recipe.train_tokens))
-        .collect();
-    let held: Vec<&str> = data
-        .splits
-        .validation
-        .iter()
-        .map(|example| example.text.as_str())
-        .collect();
-    let validation = Validation {
-        rows: data::encode(&model.tokenizer, &held, threads)?,
-        truth: data.splits.validation.iter().map(|example| example.label).collect(),
-    };
-    Ok((Examples { rows, labels, teacher }, validation))
-}
-
 /// Measures the best checkpoint and writes what belongs beside it.
-fn finish(folder: &Path, state: RunState, validation: &Validation) -> anyhow::Result<()> {
+fn finish(folder: &Path, state: RunState, validation: &Validation, device: Device) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(folder)?;
-    let model = Model::load(&checkpoint, |_| {}, Device::Cpu)?;
-    let (metrics, answers) = validation.measure(&model)?;
+    let model = Model::load(&checkpoint, |_| {}, device)?;
+    let (metrics, answers) = validation.measure(&model, state.recipe.evaluation_batch)?;
     let recipe = state.recipe.to_toml()?;
     files::write_whole(&folder.join("recipe.toml"), recipe.as_bytes())?;
     let report = serde_json::json!({
         "steps": state.step,
         "seconds": state.seconds.round(),
         "best": state.best,
+        "stopped_early": state.is_stuck(),
         "history": state.history,
+        "train_loss": state.curve.points(),
         "validation": metrics,
     });
     files::write_whole(&folder.join("training.json"), format!("{report:#}\n").as_bytes())?;

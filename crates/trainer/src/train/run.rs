@@ -3,26 +3,35 @@
 //! Step n of a run depends on the recipe, the data and n only: batches follow from (seed, epoch), dropout from (seed, n). So a
 //! resumed run does what the uninterrupted one would have done, bit for bit on one thread.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tch::Kind;
-use understudy_distilbert::{CpuAutocast, network};
+use understudy_distilbert::{Autocast, network};
 
-use super::{Examples, Outcome, TrainOptions, Validation, loss};
+use super::inputs::{Examples, Validation};
+use super::loss::Loss;
+use super::{Outcome, TrainOptions};
 use crate::batches;
 use crate::interrupt::Stop;
 use crate::model::Model;
 use crate::optimizer::{AdamW, Settings};
 use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
+use crate::schedule::LearningRate;
 use crate::state::{self, Evaluation, RunState};
+
+/// Folder of the latest checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
 
 pub(super) struct Run<'a> {
     options: &'a TrainOptions,
     model: &'a mut Model,
     examples: &'a Examples,
     validation: &'a Validation,
+    loss: Loss<'a>,
+    rate: LearningRate,
     optimizer: AdamW,
     lengths: Vec<usize>,
     steps_per_epoch: u64,
@@ -41,9 +50,13 @@ impl<'a> Run<'a> {
         validation: &'a Validation,
         mut state: RunState,
     ) -> anyhow::Result<Self> {
-        let steps_per_epoch = examples.rows.len().div_ceil(state.recipe.batch_size) as u64;
-        let total = ((state.recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
-        let mut optimizer = AdamW::new(&model.store, Settings::from(&state.recipe))?;
+        let recipe = &state.recipe;
+        let batches = examples.rows.len().div_ceil(recipe.batch_size);
+        let steps_per_epoch = batches.div_ceil(recipe.gradient_accumulation) as u64;
+        let total = ((recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
+        let loss = Loss::new(examples, &model.network.config().labels, recipe)?;
+        let rate = LearningRate::new(recipe, total);
+        let mut optimizer = AdamW::new(&model.store, Settings::from(recipe))?.with_layer_decay(recipe.layer_decay);
         if options.resume
             && let Some((saved, tensors)) = state::load(&options.output)?
         {
@@ -60,9 +73,20 @@ impl<'a> Run<'a> {
             .iter()
             .map(|v| v.size().iter().product::<i64>())
             .sum();
+        let recipe = &state.recipe;
         progress.say(&format!(
-            "{parameters} parameters; {total} steps of {} reviews, from step {}",
-            state.recipe.batch_size, state.step
+            "{parameters} parameters; {total} steps of {} reviews in {} on {}, from step {}",
+            recipe.batch_size * recipe.gradient_accumulation,
+            match recipe.precision {
+                Precision::Bf16 => "bf16",
+                Precision::Fp32 | Precision::Auto => "fp32",
+            },
+            if model.device.is_cuda() {
+                "CUDA"
+            } else {
+                "the processor"
+            },
+            state.step
         ));
         let lengths = examples.rows.iter().map(Vec::len).collect();
         Ok(Self {
@@ -70,6 +94,8 @@ impl<'a> Run<'a> {
             model,
             examples,
             validation,
+            loss,
+            rate,
             optimizer,
             lengths,
             steps_per_epoch,
@@ -89,32 +115,31 @@ impl<'a> Run<'a> {
         let mut saved = Instant::now();
         let mut epoch = None;
         let mut plan = Vec::new();
-        while self.state.step < self.total {
+        while !self.is_over() {
             let now = self.state.step / self.steps_per_epoch;
             if epoch != Some(now) {
-                plan = batches::plan(&self.lengths, self.state.recipe.batch_size, self.state.recipe.seed, now);
+                plan = self.plan(now);
                 epoch = Some(now);
             }
-            let batch = &plan[usize::try_from(self.state.step % self.steps_per_epoch)?];
             let begun = Instant::now();
-            let loss = self.step(batch)?;
+            let batches = &plan[usize::try_from(self.state.step % self.steps_per_epoch)?];
+            let rate = self.rate.at(self.state.step);
+            let loss = self.step(batches, rate)?;
             let taken = begun.elapsed();
-            self.state.step += 1;
-            self.state.seconds += taken.as_secs_f64();
-            let tokens = batch.iter().map(|&index| self.lengths[index]).sum();
-            self.progress.step(
-                StepReport {
-                    step: self.state.step,
-                    loss,
-                    texts: batch.len(),
-                    tokens,
-                },
-                taken,
-            );
+            self.state.stepped(loss, rate, taken.as_secs_f64());
+            let seen = batches.iter().flatten();
+            let report = StepReport {
+                step: self.state.step,
+                loss,
+                learning_rate: rate,
+                texts: seen.clone().count(),
+                tokens: seen.map(|&index| self.lengths[index]).sum(),
+            };
+            self.progress.step(report, taken);
             if self.evaluation_due() {
                 self.evaluate(tokenizer_json)?;
             }
-            let stopping = stop.wanted() && self.state.step < self.total;
+            let stopping = stop.wanted() && !self.is_over();
             if stopping || saved.elapsed() >= save_every {
                 state::save(&self.options.output, &self.state, self.optimizer.state())?;
                 saved = Instant::now();
@@ -128,6 +153,24 @@ impl<'a> Run<'a> {
         Ok(Outcome::Finished)
     }
 
+    fn is_over(&self) -> bool {
+        self.state.step >= self.total || self.state.is_stuck()
+    }
+
+    /// The batches of each step of an epoch.
+    fn plan(&self, epoch: u64) -> Vec<Vec<Vec<usize>>> {
+        let recipe = &self.state.recipe;
+        let batches = if recipe.group_by_length {
+            batches::plan(&self.lengths, recipe.batch_size, recipe.seed, epoch)
+        } else {
+            batches::plan_ungrouped(self.lengths.len(), recipe.batch_size, recipe.seed, epoch)
+        };
+        batches
+            .chunks(recipe.gradient_accumulation)
+            .map(<[Vec<usize>]>::to_vec)
+            .collect()
+    }
+
     fn evaluation_due(&self) -> bool {
         let every = match self.state.recipe.evaluate_every {
             0 => self.steps_per_epoch,
@@ -136,61 +179,64 @@ impl<'a> Run<'a> {
         self.state.step.is_multiple_of(every) || self.state.step == self.total
     }
 
-    /// Rises, then falls to 0 at the end.
-    fn learning_rate(&self) -> f64 {
-        let recipe = &self.state.recipe;
-        let done = (self.state.step + 1) as f64 / (self.total + 1) as f64;
-        let share = if done < recipe.warm_up {
-            done / recipe.warm_up
-        } else {
-            (1.0 - done) / (1.0 - recipe.warm_up)
-        };
-        recipe.learning_rate * share
+    fn autocast(&self) -> anyhow::Result<Option<Autocast>> {
+        Ok(match self.state.recipe.precision {
+            Precision::Bf16 => Some(Autocast::bf16(self.model.device)?),
+            Precision::Fp32 | Precision::Auto => None,
+        })
     }
 
-    /// One update. Returns the loss.
-    fn step(&mut self, batch: &[usize]) -> anyhow::Result<f64> {
+    /// One update by the gradients of all batches. Returns the mean loss.
+    fn step(&mut self, batches: &[Vec<usize>], learning_rate: f64) -> anyhow::Result<f64> {
         let step = self.state.step;
         tch::manual_seed(i64::from_ne_bytes(
             (self.state.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
         ));
-        let rows: Vec<&[u32]> = batch
-            .iter()
-            .map(|&index| self.examples.rows[index].as_slice())
-            .collect();
-        let (ids, mask) = batches::tensors(&rows, self.model.network.config().pad_token_id, self.model.device)?;
-        let loss = {
-            let _autocast = match self.state.recipe.precision {
-                Precision::Fp32 => None,
-                Precision::Bf16 => Some(CpuAutocast::bf16()?),
+        let texts = batches.iter().map(Vec::len).sum();
+        let mut value = 0.0;
+        for batch in batches {
+            let rows: Vec<&[u32]> = batch
+                .iter()
+                .map(|&index| self.examples.rows[index].as_slice())
+                .collect();
+            let (ids, mask) = batches::tensors(&rows, self.model.network.config().pad_token_id, self.model.device)?;
+            let loss = {
+                let _autocast = self.autocast()?;
+                let logits = self.model.network.forward(&ids, &mask, true)?.f_to_kind(Kind::Float)?;
+                self.loss.of(&logits, batch, texts)?
             };
-            let logits = self.model.network.forward(&ids, &mask, true)?.f_to_kind(Kind::Float)?;
-            loss::of(&logits, self.examples, batch, &self.state.recipe)?
-        };
-        let value = loss.f_double_value(&[])?;
+            loss.f_backward()?;
+            value += loss.f_double_value(&[])?;
+        }
         ensure!(
             value.is_finite(),
             "the loss is not finite at step {step}: lower --learning-rate"
         );
-        loss.f_backward()?;
-        let rate = self.learning_rate();
-        self.optimizer.step(step + 1, rate)?;
+        self.optimizer.step(step + 1, learning_rate)?;
         Ok(value)
     }
 
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
     fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
-        let (metrics, _) = self.validation.measure(self.model)?;
+        let metrics = {
+            let _autocast = self.autocast()?;
+            let (metrics, _) = self
+                .validation
+                .measure(self.model, self.state.recipe.evaluation_batch)?;
+            metrics
+        };
+        let (sum, steps) = self.state.recent;
         let evaluation = Evaluation {
             step: self.state.step,
             epoch: self.state.step as f64 / self.steps_per_epoch as f64,
-            train_loss: self.progress.loss(),
+            train_loss: sum / steps as f64,
             accuracy: metrics.accuracy,
             f1: metrics.averages.f1,
             log_loss: metrics.log_loss,
+            roc_auc: metrics.roc_auc,
             seconds: self.state.seconds,
         };
-        let best = self.state.best.as_ref().is_none_or(|best| evaluation.beats(best));
+        let best = self.state.evaluated(&evaluation);
         self.progress.say(&format!(
             "step {}, epoch {:.2}: validation accuracy {:.4}, F1 {:.4}, log loss {:.4}; {:.0} s{}",
             evaluation.step,
@@ -202,11 +248,54 @@ impl<'a> Run<'a> {
             if best { "; the best so far" } else { "" }
         ));
         if best {
-            let config = self.model.network.config();
-            network::save_checkpoint(&self.options.output, config, &self.model.store, tokenizer_json)?;
-            self.state.best = Some(evaluation.clone());
+            self.save_checkpoint(&self.options.output, tokenizer_json)?;
         }
-        self.state.history.push(evaluation);
+        if self.state.is_stuck() {
+            self.progress.say(&format!(
+                "no better one in {} evaluations: training ends",
+                self.state.recipe.patience
+            ));
+        }
+        self.keep_checkpoint(tokenizer_json)
+    }
+
+    fn save_checkpoint(&self, folder: &Path, tokenizer_json: &str) -> anyhow::Result<()> {
+        let config = self.model.network.config();
+        Ok(network::save_checkpoint(
+            folder,
+            config,
+            &self.model.store,
+            tokenizer_json,
+        )?)
+    }
+
+    /// Saves this step's checkpoint beside the best one and deletes the oldest of them.
+    fn keep_checkpoint(&self, tokenizer_json: &str) -> anyhow::Result<()> {
+        let most = self.state.recipe.keep_checkpoints;
+        if most == 0 {
+            return Ok(());
+        }
+        let all = self.options.output.join(CHECKPOINTS);
+        let folder = all.join(format!("step-{:08}", self.state.step));
+        if let Err(error) = self.save_checkpoint(&folder, tokenizer_json) {
+            // What is there of it would only be in the way.
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(error);
+        }
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(&all)? {
+            let path = entry?.path();
+            let is_step = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("step-"));
+            if is_step {
+                kept.push(path);
+            }
+        }
+        kept.sort();
+        for folder in kept.iter().rev().skip(most) {
+            std::fs::remove_dir_all(folder).with_context(|| format!("cannot delete {}", folder.display()))?;
+        }
         Ok(())
     }
 }

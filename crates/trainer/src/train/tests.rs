@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use understudy_distilbert::{Classifier, Precision};
 
 use super::*;
+use crate::curve::Point;
 use crate::evaluate::{EvaluateOptions, evaluate};
+use crate::model::softmax;
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -138,7 +140,7 @@ fn learns_and_writes_a_checkpoint_that_serving_reads() {
 
     assert!(error(folder.path(), "out", "").contains("holds a checkpoint already"));
     assert!(error(folder.path(), "out", "--resume").contains("is finished"));
-    let from = "--from FOLDER/out --epochs 0.5 --learning-rate 0.0001";
+    let from = "--from FOLDER/out --epochs 0.5 --learning-rate 0.0001 --precision bf16";
     assert_eq!(run(folder.path(), "next", from, false).unwrap(), Outcome::Finished);
     let next = card::read(&folder.path().join("next")).unwrap().unwrap();
     assert!(next.metrics["accuracy"] > 0.95);
@@ -175,6 +177,57 @@ fn a_run_stopped_at_every_step_ends_as_if_it_had_not_been() {
     }
 }
 
+/// The value of a key in the run's training.json.
+fn told(folder: &Path, output: &str, key: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(folder.join(output).join("training.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()[key].take()
+}
+
+#[test]
+fn parts_of_a_step_add_up_to_the_whole() {
+    let _turn = alone();
+    let folder = reviews(160);
+    let fixed = "--dropout 0 --classifier-dropout 0 --group-by-length false --class-weights balanced --epochs 1";
+    run(folder.path(), "whole", fixed, false).unwrap();
+    let parts = format!("{fixed} --batch-size 2 --gradient-accumulation 4");
+    run(folder.path(), "parts", &parts, false).unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|output| {
+        let curve: Vec<Point> = serde_json::from_value(told(folder.path(), output, "train_loss")).unwrap();
+        curve
+    });
+    assert!(whole.len() > 10 && whole.len() == parts.len());
+    for (a, b) in whole.iter().zip(&parts) {
+        assert!(
+            (a.loss - b.loss).abs() < 1e-4 && a.learning_rate == b.learning_rate,
+            "{a:?} {b:?}"
+        );
+    }
+}
+
+#[test]
+fn training_ends_when_patience_does_and_the_latest_checkpoints_stay() {
+    let _turn = alone();
+    let folder = reviews(160);
+    // A rate this low changes no answer, so nothing gets better after the first evaluation.
+    let flags = "--epochs 20 --learning-rate 1e-12 --patience 2 --keep-checkpoints 2 --best-by f1 --sample-size 40 \
+                 --schedule cosine --layer-decay 0.9 --label-smoothing 0.1 --focal-gamma 2 --clip 0";
+    run(folder.path(), "out", flags, false).unwrap();
+    let output = folder.path().join("out");
+    assert_eq!(told(folder.path(), "out", "stopped_early"), true);
+    let steps = told(folder.path(), "out", "steps").as_u64().unwrap();
+    let history: Vec<state::Evaluation> = serde_json::from_value(told(folder.path(), "out", "history")).unwrap();
+    let best: state::Evaluation = serde_json::from_value(told(folder.path(), "out", "best")).unwrap();
+    assert_eq!(steps, best.step + 10, "two epochs of five batches of 8 after the best");
+    assert!(history.len() < 20);
+    let mut kept: Vec<String> = std::fs::read_dir(output.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, [format!("step-{:08}", steps - 5), format!("step-{steps:08}")]);
+    assert!(Checkpoint::open(&output.join("checkpoints").join(&kept[0])).is_ok());
+}
+
 #[test]
 fn a_checkpoint_teaches_a_smaller_one() {
     let _turn = alone();
@@ -196,7 +249,27 @@ fn bad_data_and_recipes_are_told_before_any_work() {
         assert!(error.contains(reason), "{error}");
     };
     told("review,label\n", "", "has a header but no rows");
-    told("body,label\nx,1\n", "", "no column \"review\"");
+    told(
+        "body,label\nx,1\n",
+        "",
+        "among: body, label; name the right one with --text-column",
+    );
+    told(
+        "body,label\nx,1\n",
+        "--text-column body --label-column stars",
+        "no column \"stars\" among: body, label",
+    );
+    told("", "", "it is empty");
+    told("\u{89}PNG\r\n\u{1a}\n\u{0}\u{0}", "", "it is no text");
+    let long = format!("review,label\n{},1\n", "a long review ".repeat(75_000));
+    told(&long, "", "a text of 1050000 bytes");
+    // The one positive review is for the test, so that only the other class is left to learn.
+    let rows = ["train", "train", "val"].map(|split| format!("A review for {split} of twenty characters,0,{split}\n"));
+    let one = format!(
+        "review,label,split\n{}Another one of twenty characters,1,test\n",
+        rows.concat()
+    );
+    told(&one, "", "of one class only: NEGATIVE");
     told(
         "review,label\nA review of twenty characters,1\n",
         "",
@@ -209,4 +282,7 @@ fn bad_data_and_recipes_are_told_before_any_work() {
     );
     told("", "--epochs 0", "epochs is 0");
     told("", "--from FOLDER/nowhere", "config.json");
+    if !understudy_distilbert::cuda_available() {
+        told("", "--device cuda", "take --device cpu");
+    }
 }

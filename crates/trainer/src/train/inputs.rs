@@ -1,0 +1,154 @@
+//! What a run begins with: the network and the rows.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tch::Device;
+use understudy_corpus::{Labels, Metrics};
+use understudy_distilbert::{Checkpoint, Tokenizer};
+
+use super::TrainOptions;
+use crate::card::Answers;
+use crate::data::{self, Data};
+use crate::model::{Model, softmax};
+use crate::recipe::Recipe;
+use crate::teacher::{self, Lesson};
+use crate::vocabulary;
+
+/// Rows ready for the network.
+pub(super) struct Examples {
+    pub(super) rows: Vec<Vec<u32>>,
+    /// `None` for texts without a label.
+    pub(super) labels: Vec<Option<usize>>,
+    /// The teacher's logits; empty without a teacher.
+    pub(super) teacher: Vec<Vec<f32>>,
+}
+
+pub(super) struct Validation {
+    pub(super) rows: Vec<Vec<u32>>,
+    pub(super) truth: Vec<usize>,
+}
+
+impl Validation {
+    /// At most `batch_max` reviews at a time.
+    pub(super) fn measure(&self, model: &Model, batch_max: usize) -> anyhow::Result<(Metrics, Answers)> {
+        let rows: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
+        let probabilities: Vec<Vec<f32>> = model
+            .logits_by(&rows, batch_max)?
+            .iter()
+            .map(|row| softmax(row))
+            .collect();
+        let metrics = Metrics::measure(&model.network.config().labels, &self.truth, &probabilities)?;
+        Ok((
+            metrics,
+            Answers {
+                probabilities,
+                tokens: rows.iter().map(|row| row.len()).collect(),
+            },
+        ))
+    }
+}
+
+/// A checkpoint to begin from.
+pub(super) struct Parent {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) has_classifier: bool,
+}
+
+impl Parent {
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+        match Checkpoint::open(folder) {
+            Ok(checkpoint) => Ok(Self {
+                checkpoint,
+                has_classifier: true,
+            }),
+            Err(error) => match Checkpoint::open_backbone(folder) {
+                Ok(checkpoint) => Ok(Self {
+                    checkpoint,
+                    has_classifier: false,
+                }),
+                Err(_) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Its network, with the recipe's dropout, and with a new classifier for `labels` if it has none.
+    pub(super) fn model(&self, recipe: &Recipe, labels: &Labels, device: Device) -> anyhow::Result<Model> {
+        let change = |config: &mut understudy_distilbert::Config| {
+            config.dropout = recipe.dropout;
+            config.attention_dropout = recipe.attention_dropout;
+            config.seq_classif_dropout = recipe.classifier_dropout;
+            if !self.has_classifier {
+                config.labels = labels.names().to_vec();
+            }
+        };
+        Model::load(&self.checkpoint, change, device)
+    }
+}
+
+/// That of a new model.
+pub(super) fn tokenizer(
+    options: &TrainOptions,
+    recipe: &Recipe,
+    data: &Data,
+    say: &dyn Fn(String),
+) -> anyhow::Result<Tokenizer> {
+    let begun = options.output.join("tokenizer.json");
+    let json = match &options.tokenizer {
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None if options.resume && begun.exists() => std::fs::read(&begun)?,
+        None => {
+            say(format!("training a vocabulary of {} tokens", recipe.vocab_size));
+            let labelled = data.splits.train.iter().map(|example| example.text.as_str());
+            let texts: Vec<&str> = labelled.chain(data.unlabelled.iter().map(String::as_str)).collect();
+            vocabulary::train(&texts, recipe.vocab_size)?.into_bytes()
+        }
+    };
+    Ok(Tokenizer::from_json(&json, recipe.max_tokens)?)
+}
+
+/// Tokenises, and asks the teacher.
+pub(super) fn prepare_rows(
+    data: &Data,
+    recipe: &Recipe,
+    model: &Model,
+    threads: usize,
+    say: &dyn Fn(String),
+) -> anyhow::Result<(Examples, Validation)> {
+    let lesson = Lesson {
+        labels: &data.labels,
+        labelled: &data.splits.train,
+        unlabelled: &data.unlabelled,
+        threads,
+        device: model.device,
+    };
+    let soft = teacher::ask(recipe, &lesson, say)?;
+    let mut texts: Vec<&str> = data.splits.train.iter().map(|example| example.text.as_str()).collect();
+    let mut labels: Vec<Option<usize>> = data.splits.train.iter().map(|example| Some(example.label)).collect();
+    let mut teacher = Vec::new();
+    if let Some(soft) = soft {
+        texts.extend(data.unlabelled.iter().map(String::as_str));
+        labels.resize(texts.len(), None);
+        teacher = [soft.labelled, soft.unlabelled].concat();
+    }
+    say(format!(
+        "tokenising {} reviews",
+        texts.len() + data.splits.validation.len()
+    ));
+    let rows = data::encode(&model.tokenizer, &texts, threads)?;
+    let rows = rows
+        .into_iter()
+        .map(|row| data::cut(row, recipe.train_tokens))
+        .collect();
+    let held: Vec<&str> = data
+        .splits
+        .validation
+        .iter()
+        .map(|example| example.text.as_str())
+        .collect();
+    let validation = Validation {
+        rows: data::encode(&model.tokenizer, &held, threads)?,
+        truth: data.splits.validation.iter().map(|example| example.label).collect(),
+    };
+    Ok((Examples { rows, labels, teacher }, validation))
+}

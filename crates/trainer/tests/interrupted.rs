@@ -1,0 +1,194 @@
+//! Runs of the built program that end before their time: killed, or on a full disk.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const RECIPE: &str = "--vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --batch-size 16 --epochs 2 \
+                      --learning-rate 0.003 --threads 1 --device cpu --sample-size 2400 --evaluate-every 70";
+/// Longer than any of these runs takes.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Reviews whose feeling hangs on one word, too many to be learnt before the run is killed.
+fn reviews() -> TempDir {
+    let mut text = "review,sentiment\n".to_owned();
+    for index in 0..3000_usize {
+        let word = |list: &[&'static str], salt: usize| list[(index * 7919 + salt * 104_729) / 7 % list.len()];
+        let plain = |salt| {
+            word(
+                &["film", "story", "actor", "scene", "music", "ending", "dialogue"],
+                salt,
+            )
+        };
+        let (label, feeling) = match index % 2 {
+            0 => ("positive", word(&["superb", "charming", "gripping", "tender"], 3)),
+            _ => ("negative", word(&["dreadful", "tedious", "clumsy", "hollow"], 3)),
+        };
+        let long = format!("and a {} ", plain(4)).repeat(index % 9);
+        writeln!(
+            text,
+            "The {} with {} number {index} was {feeling} {long}in {},{label}",
+            plain(1),
+            plain(2),
+            plain(5)
+        )
+        .unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("data.csv"), text).unwrap();
+    folder
+}
+
+fn command(folder: &Path, output: &str, flags: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_understudy-trainer"));
+    command
+        .args(["train", "--data"])
+        .arg(folder.join("data.csv"))
+        .arg("--output")
+        .arg(folder.join(output))
+        .args(RECIPE.split_whitespace().chain(flags.split_whitespace()))
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end; whether it succeeded, and what it said.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The step from which a run says that it goes on.
+fn begun_from(said: &str) -> u64 {
+    said.rsplit_once("from step ")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// Waits until the state has been saved anew, then as long as is said, and kills.
+fn kill_after_a_save(mut child: Child, state: &Path, wait: Duration) {
+    let saved = || std::fs::metadata(state).and_then(|data| data.modified()).ok();
+    let (before, begun) = (saved(), Instant::now());
+    while saved() == before {
+        assert!(begun.elapsed() < DEADLINE, "no state was saved");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(wait);
+    // SIGKILL: nothing can be done about it.
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "it ended before it was killed");
+}
+
+/// training.json without what the clock says.
+fn report(folder: &Path) -> serde_json::Value {
+    fn forget_time(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.remove("seconds");
+                fields.values_mut().for_each(forget_time);
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(forget_time),
+            _ => {}
+        }
+    }
+    let mut report = serde_json::from_slice(&std::fs::read(folder.join("training.json")).unwrap()).unwrap();
+    forget_time(&mut report);
+    report
+}
+
+#[test]
+fn a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
+    let folder = reviews();
+    let (done, said) = run(&mut command(folder.path(), "whole", ""));
+    assert!(done, "{said}");
+
+    let state = folder.path().join("parts/training.safetensors");
+    for kill in 0..4 {
+        // A state at each step, so that some kills come while it is written.
+        let child = command(folder.path(), "parts", "--resume --save-every 0")
+            .spawn()
+            .unwrap();
+        kill_after_a_save(child, &state, Duration::from_millis(40 + 97 * kill));
+        let (done, said) =
+            run(command(folder.path(), "parts", "--resume --save-every 0 --dropout 0.3").stdout(Stdio::null()));
+        assert!(
+            !done && said.contains("`dropout = 0.1`"),
+            "another recipe is refused: {said}"
+        );
+    }
+    let last = command(folder.path(), "parts", "--resume").output().unwrap();
+    let said = String::from_utf8(last.stderr).unwrap();
+    assert!(last.status.success(), "{said}");
+    let (step, per_epoch) = (begun_from(&said), 2400 / 16);
+    assert!(
+        step % per_epoch != 0,
+        "the last kill was in mid-epoch, not at step {step}"
+    );
+    for file in ["model.safetensors", "tokenizer.json", "understudy.json"] {
+        let [whole, parts] = ["whole", "parts"].map(|run| std::fs::read(folder.path().join(run).join(file)).unwrap());
+        assert!(whole == parts, "{file} differs");
+    }
+    let [whole, parts] = ["whole", "parts"].map(|run| report(&folder.path().join(run)));
+    assert_eq!(whole, parts);
+    assert!(!state.exists());
+}
+
+/// A limit on the size of files stands for a full disk: both end a write with an error of the system, and it needs no root.
+#[test]
+fn a_full_disk_loses_no_checkpoint() {
+    let folder = reviews();
+    let output = folder.path().join("out");
+    let (_, said) = run(&mut command(folder.path(), "out", "--epochs 1 --keep-checkpoints 0"));
+    assert!(output.join("understudy.json").exists(), "{said}");
+    let model = output.join("model.safetensors");
+    let before = std::fs::read(&model).unwrap();
+    std::fs::remove_file(output.join("understudy.json")).unwrap();
+
+    // The tokenizer still fits, a checkpoint does not.
+    let limit = before.len() / 3 / 1024;
+    let inner = command(folder.path(), "out", "--epochs 1 --keep-checkpoints 0 --resume");
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f $0; exec \"$@\""])
+        .arg((limit * 2).to_string())
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let (done, said) = run(&mut limited);
+    assert!(!done);
+    assert!(
+        said.contains("no room to save the run") && said.contains("--resume"),
+        "{said}"
+    );
+    assert!(said.contains("model"), "it says which file: {said}");
+    assert_eq!(
+        std::fs::read(&model).unwrap(),
+        before,
+        "the earlier checkpoint is whole"
+    );
+    let left: Vec<_> = std::fs::read_dir(&output)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|path| path.extension().is_none_or(|end| end != "partial")),
+        "{left:?}"
+    );
+
+    let (done, said) = run(&mut command(
+        folder.path(),
+        "out",
+        "--epochs 1 --keep-checkpoints 0 --resume",
+    ));
+    assert!(done, "{said}");
+    assert_eq!(std::fs::read(&model).unwrap(), before);
+}
