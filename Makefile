@@ -84,6 +84,11 @@ bench-rollback: setup-test ## Measures how long after the decision a rollback ta
 	cargo build --release -p understudy-cli -p understudy-router -p understudy-analyst-worker --bins
 	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-test/bin/python bench/router/rollback.py $(FLAGS)
 
+.PHONY: bench-train
+bench-train: build ## Measures a training step beside Python's transformers (takes about 15 minutes)
+	@scripts/setup.sh --bench
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-bench/bin/python bench/train/run.py
+
 .PHONY: simulate
 simulate: ## Simulates thousands of rollouts beside the rules in use elsewhere, into docs/simulation.md (RUNS=1000)
 	cargo run --release -p understudy-simulation -- --runs $(or $(RUNS),1000)
