@@ -59,7 +59,7 @@ impl ClassifyOptions {
                 };
                 job.run(&asker, output).await?
             }
-            None if self.text == ["-"] => plain::lines(&asker, output).await?,
+            None if self.text == ["-"] => plain::lines(&asker.patient(), output).await?,
             None => plain::texts(&asker, output, self.text).await?,
         };
         Ok(if refused == 0 {

@@ -8,7 +8,7 @@ use understudy_protocol::v1::{
 };
 
 use crate::{
-    output::{Output, thousands},
+    output::{Output, moment, thousands},
     problem::Explain as _,
     publish::PublishOptions,
     router::{Router, admin},
@@ -47,13 +47,13 @@ impl ModelsCommand {
 
 /// The model, if any version of it was published.
 pub(crate) async fn find(router: &Router, model: &str) -> anyhow::Result<Option<ModelSummary>> {
-    let models = router
-        .models()
-        .list_models(admin(ListModelsRequest {}))
-        .await
-        .explain()?
-        .models;
+    let models = all(router).await?;
     Ok(models.into_iter().find(|summary| summary.model == model))
+}
+
+pub(crate) async fn all(router: &Router) -> anyhow::Result<Vec<ModelSummary>> {
+    let answer = router.models().list_models(admin(ListModelsRequest {})).await;
+    Ok(answer.explain()?.models)
 }
 
 async fn list(router: &Router, output: &Output) -> anyhow::Result<()> {
@@ -217,5 +217,5 @@ pub(crate) fn size(manifest: &Manifest) -> String {
 }
 
 fn published(manifest: &Manifest) -> String {
-    manifest.created_at.map(|time| time.to_string()).unwrap_or_default()
+    moment(manifest.created_at)
 }

@@ -133,6 +133,18 @@ pub(crate) fn printable(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "")
 }
 
+/// `1 row`, `1,204 rows`
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(number))
+}
+
+/// `2026-11-21T19:10:24Z`: to the second; `--json` has it in full.
+pub(crate) fn moment(at: Option<prost_types::Timestamp>) -> String {
+    let second = |at: prost_types::Timestamp| prost_types::Timestamp { nanos: 0, ..at };
+    at.map(|at| second(at).to_string()).unwrap_or_default()
+}
+
 /// `1,234,567`
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -189,6 +201,12 @@ mod tests {
             [0, 999, 1000, 1_234_567].map(thousands),
             ["0", "999", "1,000", "1,234,567"]
         );
+        assert_eq!([1, 1_204].map(|rows| counted(rows, "row")), ["1 row", "1,204 rows"]);
+        let at = prost_types::Timestamp {
+            seconds: 1_785_000_000,
+            nanos: 123_456_789,
+        };
+        assert_eq!(moment(Some(at)), "2026-07-25T17:20:00Z");
         assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
         for bad in ["", "s", "0", "-1s", "5 s", "5d", "NaN", "inf", "1e99h"] {

@@ -68,6 +68,11 @@ fn broken_transport(status: &Status) -> Option<&(dyn Error + 'static)> {
     Error::source(status).filter(|source| source.is::<transport::Error>())
 }
 
+/// Whether the connection broke, so that another one may do better.
+pub(crate) fn is_broken_transport(status: &Status) -> bool {
+    broken_transport(status).is_some()
+}
+
 fn said(status: &Status) -> String {
     if let Some(transport) = broken_transport(status) {
         return format!("the connection to the router broke ({})", root_cause(transport));

@@ -1,5 +1,6 @@
 //! `understudy models publish`: puts a version's files into the artifact store and its manifest into the registry.
 
+mod advice;
 mod checkpoint;
 mod gguf;
 mod source;
@@ -109,9 +110,7 @@ impl PublishOptions {
             _ => manifest.labels.join(", "),
         };
         output.line(format_args!("Published {model}/{version} ({what})"))?;
-        output.remark(format_args!(
-            "Give it traffic:\n  understudy route set {model} {version}"
-        ));
+        output.remark(advice::next(&models::all(router).await?, &manifest));
         Ok(())
     }
 }

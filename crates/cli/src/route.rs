@@ -284,7 +284,7 @@ pub(crate) fn arms_table(answers: &[GetRouteResponse]) -> comfy_table::Table {
                 if total == 0 {
                     String::new()
                 } else {
-                    percent(got.requests as f64 / total as f64)
+                    percent((got.requests as f64 / total as f64 * 1e4).round() / 1e4)
                 },
                 thousands(got.requests),
                 thousands(got.failures),

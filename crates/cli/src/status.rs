@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::bail;
 use console::style;
 use serde::Serialize;
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use understudy_protocol::v1::{
     GetRouteRequest, GetRouteResponse, Kind, ListModelsRequest, ListWorkersRequest, ListWorkersResponse, ModelSummary,
@@ -32,6 +32,8 @@ struct Problem {
 /// Everything that there is to see.
 struct State {
     serving: bool,
+    /// The router may not know yet that it is away.
+    registry_answers: bool,
     workers: ListWorkersResponse,
     models: Vec<ModelSummary>,
     routes: Vec<GetRouteResponse>,
@@ -58,17 +60,17 @@ pub(crate) async fn run(options: &RouterOptions, output: &Output) -> anyhow::Res
     if output.is_json() {
         output.value(&serde_json::json!({
             "router": { "address": router.address(), "serving": state.serving },
-            "registry_connected": state.workers.registry_connected,
+            "registry_connected": state.registry_answers,
             "workers": json_value(&state.workers)?.get("workers").cloned().unwrap_or_else(|| serde_json::json!([])),
             "routes": state.routes.iter().map(json_value).collect::<Result<Vec<_>, _>>()?,
             "rollouts": state.rollouts.iter().map(json_value).collect::<Result<Vec<_>, _>>()?,
             "problems": problems,
         }))?;
     } else {
-        let registry = if state.workers.registry_connected {
+        let registry = if state.registry_answers {
             "connected"
         } else {
-            "not connected"
+            "does not answer"
         };
         output.line(format_args!(
             "router    {} answers ({})",
@@ -96,6 +98,10 @@ pub(crate) async fn run(options: &RouterOptions, output: &Output) -> anyhow::Res
     })
 }
 
+fn is_away(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+}
+
 impl State {
     async fn take(router: &Router) -> anyhow::Result<Self> {
         let health = router
@@ -108,25 +114,28 @@ impl State {
             .list_workers(admin(ListWorkersRequest {}))
             .await
             .explain()?;
+        // A registry that is away is one of the things that this command is there to tell.
+        let mut registry_answers = true;
         let models = match router.models().list_models(admin(ListModelsRequest {})).await {
             Ok(answer) => answer.into_inner().models,
-            // The registry is away, which is one of the things that this command is there to tell.
-            Err(status) if status.code() == Code::Unavailable && !workers.registry_connected => Vec::new(),
+            Err(status) if is_away(&status) => {
+                registry_answers = false;
+                Vec::new()
+            }
             Err(status) => bail!(sentence(&status)),
         };
         let mut routes = Vec::new();
         for summary in models.iter().filter(|summary| summary.route.is_some()) {
             let model = summary.model.clone();
-            routes.push(
-                router
-                    .routes()
-                    .get_route(admin(GetRouteRequest { model }))
-                    .await
-                    .explain()?,
-            );
+            match router.routes().get_route(admin(GetRouteRequest { model })).await {
+                Ok(answer) => routes.push(answer.into_inner()),
+                Err(status) if is_away(&status) => registry_answers = false,
+                Err(status) => bail!(sentence(&status)),
+            }
         }
         Ok(Self {
             serving: health.status() == ServingStatus::Serving,
+            registry_answers: registry_answers && workers.registry_connected,
             workers,
             models,
             routes,
@@ -171,7 +180,7 @@ impl State {
                 summary.model
             ))?;
         }
-        if self.models.is_empty() && self.workers.registry_connected {
+        if self.models.is_empty() && self.registry_answers {
             output.line("There are no models yet: understudy models publish --help\n")?;
         }
         Ok(())
@@ -186,7 +195,7 @@ impl State {
                 "it is starting or draining: try again, or see its log".into(),
             );
         }
-        if !self.workers.registry_connected {
+        if !self.registry_answers {
             add(
                 "the router cannot reach the registry, and serves from what it last knew".into(),
                 "traffic goes on, changes do not: start etcd or `understudy registry` again, or check the router's --registry".into(),

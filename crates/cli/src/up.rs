@@ -30,18 +30,20 @@ mod serve;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use console::style;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use understudy_protocol::v1::Kind;
 use understudy_telemetry::LogOptions;
 
 use self::{child::Child, logs::LogStyle, plan::Plan, serve::ServeSpec};
 use crate::{
     hub::HubOptions,
+    models,
     output::{Output, duration, time},
     router::{Router, RouterOptions},
 };
@@ -135,6 +137,7 @@ struct Ports {
 
 impl UpOptions {
     pub(crate) async fn run(self, router_options: &RouterOptions, output: &Output) -> anyhow::Result<ExitCode> {
+        self.check_workers()?;
         let data_dir = self.data_dir()?;
         let _lock = lock::Lock::take(&data_dir)?;
         let plan = Plan::new(&self, &data_dir)?;
@@ -190,11 +193,32 @@ impl UpOptions {
         for spec in &self.serve {
             serve::serve(spec, &router, &platform.output, &self.hub).await?;
         }
-        if let Err(error) = plan.tell_ready(&platform.output, &self.serve) {
+        let models = models::all(&router).await?.into_iter();
+        let routed = models.filter_map(|summary| Some((summary.model, summary.route?.kind() == Kind::Scribe)));
+        if let Err(error) = plan.tell_ready(&platform.output, &routed.collect::<Vec<_>>()) {
             // No reason to stop serving.
             platform
                 .style
                 .say(&platform.output, &format!("ready, but nobody reads it: {error:#}"));
+        }
+        Ok(())
+    }
+
+    /// With an etcd, workers may run elsewhere; alone, what is served needs one here.
+    fn check_workers(&self) -> anyhow::Result<()> {
+        if self.registry.is_some() {
+            return Ok(());
+        }
+        for spec in &self.serve {
+            let (workers, flag) = match spec.is_scribe() {
+                true => (self.scribes(), "--scribes"),
+                false => (self.analysts, "--analysts"),
+            };
+            ensure!(
+                workers > 0,
+                "--serve {}: nothing would load it with {flag} 0: leave {flag} out, or say {flag} 1",
+                spec.model()
+            );
         }
         Ok(())
     }

@@ -96,7 +96,8 @@ impl From<Refusal> for Status {
             ),
             Refusal::ModelNotNamed { models } if models.is_empty() => retry_later(
                 Code::Unavailable,
-                "no model has a route yet; publish a version and set a route",
+                "no model has a route yet that could answer this (classify asks an analyst, chat and critique a scribe); \
+                 publish a version and set a route",
                 RETRY_AFTER,
             ),
             Refusal::ModelNotNamed { models } => bad_request(

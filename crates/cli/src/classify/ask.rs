@@ -77,6 +77,7 @@ pub(super) struct Asker {
     client: AnalystClient<Transport>,
     metadata: MetadataMap,
     timeout: Duration,
+    patient: bool,
 }
 
 impl Asker {
@@ -85,7 +86,13 @@ impl Asker {
             client: router.analyst(),
             metadata: options.metadata()?,
             timeout,
+            patient: false,
         })
+    }
+
+    /// Sits out the restart of a router.
+    pub(super) fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     /// One answer for each text, in order. A bad text is refused alone.
@@ -142,7 +149,7 @@ impl Asker {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let mut retry = Retry::new();
+        let mut retry = if self.patient { Retry::patient() } else { Retry::new() };
         loop {
             match call(self.client.clone()).await {
                 Ok(response) => return Ok(response.into_inner()),

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::ask::{Answer, Asker, BATCH_MAX, CALLS_MAX};
 use crate::{
-    output::{Output, duration, thousands},
+    output::{Output, counted, duration, thousands},
     texts::{Row, TextFile, is_correct},
 };
 
@@ -90,8 +90,8 @@ impl Job {
                 sink.writer.write_byte_record(&extended(row.record, &answer))?;
             }
             bar.set_message(format!(
-                "{} rows, {:.0}/s",
-                thousands(report.rows),
+                "{}, {:.0}/s",
+                counted(report.rows, "row"),
                 report.rows as f64 / started.elapsed().as_secs_f64()
             ));
         }
@@ -114,8 +114,8 @@ impl Job {
             };
         }
         let mut lines = vec![format!(
-            "{} rows in {}, {:.0} rows/s",
-            thousands(report.rows),
+            "{} in {}, {:.0} rows/s",
+            counted(report.rows, "row"),
             duration(std::time::Duration::from_secs_f64(report.seconds)),
             report.rows_per_second
         )];
@@ -126,7 +126,7 @@ impl Job {
             .collect();
         lines.push(labels.join(", "));
         for (version, tally) in &report.versions {
-            let mut line = format!("{version}: {} rows", thousands(tally.rows));
+            let mut line = format!("{version}: {}", counted(tally.rows, "row"));
             if tally.judged > 0 {
                 let share = tally.correct as f64 / tally.judged as f64 * 100.0;
                 line += &format!(", accuracy {share:.1}% ({} of {})", tally.correct, tally.judged);
@@ -135,8 +135,8 @@ impl Job {
         }
         if report.refused > 0 {
             lines.push(format!(
-                "{} rows were refused and have no label",
-                thousands(report.refused)
+                "refused, and without a label: {}",
+                counted(report.refused, "row")
             ));
         }
         if let Some(out) = &self.out {

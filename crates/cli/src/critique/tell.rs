@@ -9,7 +9,7 @@ use super::{
     report::{Critique, confidence_bins, kind_name, length_bins},
 };
 use crate::{
-    output::{Output, duration, printable, thousands},
+    output::{Output, counted, duration, printable, thousands},
     table::table,
 };
 
@@ -68,13 +68,13 @@ pub(super) fn analysis(title: &str, analysis: &Analysis, output: &Output) -> any
 /// Who classified how many reviews, and what was left out.
 pub(super) fn run_lines(run: &Run) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} reviews in {}, {:.0} reviews/s",
-        thousands(run.classified),
+        "{} in {}, {:.0} reviews/s",
+        counted(run.classified, "review"),
         duration(std::time::Duration::from_secs_f64(run.seconds)),
         run.rows as f64 / run.seconds.max(1e-9)
     )];
     for (version, reviews) in &run.versions {
-        lines.push(format!("analyst {version}: {} reviews", thousands(*reviews)));
+        lines.push(format!("analyst {version}: {}", counted(*reviews, "review")));
     }
     if let Some(accuracy) = run.accuracy {
         lines.push(format!(
@@ -97,16 +97,16 @@ pub(super) fn run_lines(run: &Run) -> Vec<String> {
             .map(|(count, why)| format!("{} {why}", thousands(*count)))
             .collect();
         lines.push(format!(
-            "{} of {} reviews were refused and are in no figure: {}",
+            "{} of {} were refused and are in no figure: {}",
             thousands(refused.total()),
-            thousands(run.rows),
+            counted(run.rows, "review"),
             why.join(", ")
         ));
     }
     if run.truncated > 0 {
         lines.push(format!(
-            "{} reviews were classified by their beginning: they have more tokens than the model takes",
-            thousands(run.truncated)
+            "{} were classified by their beginning: they have more tokens than the model takes",
+            counted(run.truncated, "review")
         ));
     }
     lines

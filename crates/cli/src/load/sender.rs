@@ -25,6 +25,9 @@ const REQUESTS_MAX: u64 = 10_000_000;
 /// Rest after a failed request, so that a dead platform is not met by a busy loop.
 const FAILURE_REST: Duration = Duration::from_millis(10);
 
+/// How soon a caller that waits for its turn sees that the load ends.
+const TURN_POLL: Duration = Duration::from_millis(100);
+
 /// One request.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
@@ -45,6 +48,8 @@ pub(super) struct Load {
     metadata: MetadataMap,
     timeout: Duration,
     requests_max: u64,
+    /// Requests per second.
+    rate: Option<f64>,
     started: Instant,
     next: AtomicU64,
     answered: AtomicU64,
@@ -52,12 +57,19 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new(rows: Vec<Row>, metadata: MetadataMap, timeout: Duration, requests: Option<u64>) -> Self {
+    pub(super) fn new(
+        rows: Vec<Row>,
+        metadata: MetadataMap,
+        timeout: Duration,
+        requests: Option<u64>,
+        rate: Option<f64>,
+    ) -> Self {
         Self {
             rows,
             metadata,
             timeout,
             requests_max: requests.unwrap_or(REQUESTS_MAX).min(REQUESTS_MAX),
+            rate,
             started: Instant::now(),
             next: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -82,6 +94,22 @@ impl Load {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Waits for the time of a request; false if the load ends before. Late ones are sent at once, so that the rate holds on
+    /// average.
+    async fn turn(&self, number: u64) -> bool {
+        let Some(rate) = self.rate else { return true };
+        let Ok(due) = Duration::try_from_secs_f64(number as f64 / rate) else {
+            return false;
+        };
+        while let Some(wait) = due.checked_sub(self.elapsed()).filter(|wait| !wait.is_zero()) {
+            if self.stopped.load(Ordering::Relaxed) {
+                return false;
+            }
+            tokio::time::sleep(wait.min(TURN_POLL)).await;
+        }
+        true
+    }
+
     /// Sends until there is nothing left to send.
     pub(super) async fn send(self: Arc<Self>, mut client: AnalystClient<Transport>) -> Vec<Record> {
         let mut records = Vec::new();
@@ -89,6 +117,9 @@ impl Load {
         while !self.stopped.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.requests_max {
+                break;
+            }
+            if !self.turn(number).await {
                 break;
             }
             let row = &self.rows[usize::try_from(number % self.rows.len() as u64).unwrap_or_default()];

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +24,9 @@ pub(super) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// What the trainer knows of a checkpoint: a manifest with labels, metrics, golden examples, profile and lineage set.
 const DESCRIPTION: &str = "understudy.json";
+
+/// As the format says.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
 
 /// A folder that has what a version needs. The worker checks the rest when it loads the version.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ impl Checkpoint {
             has_tokenizer,
             "{shown} has neither tokenizer.json nor vocab.txt: save the tokenizer beside the model"
         );
+        check_weights(&folder.join(WEIGHTS))?;
         let json = fs::read(folder.join(CONFIG)).with_context(|| format!("cannot read {CONFIG} in {shown}"))?;
         let config: Config =
             serde_json::from_slice(&json).with_context(|| format!("{CONFIG} in {shown} is not valid"))?;
@@ -110,6 +115,35 @@ impl Checkpoint {
     }
 }
 
+/// A part of a safetensors file's beginning.
+#[derive(Debug, Deserialize)]
+struct Tensor {
+    data_offsets: (u64, u64),
+}
+
+/// Whether the file is whole: a length, a JSON object that says where each tensor lies, then the tensors. A download that
+/// broke off, or what git-lfs left, is found before it is uploaded.
+fn check_weights(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let mut file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let size = file.metadata()?.len();
+    let torn = || format!("{shown} has {size} bytes and is no whole safetensors file: copy or download it again");
+    let mut length = [0; 8];
+    file.read_exact(&mut length).with_context(torn)?;
+    let header = u64::from_le_bytes(length);
+    ensure!(header <= HEADER_BYTES_MAX && 8 + header <= size, torn());
+    let mut json = Vec::new();
+    file.take(header).read_to_end(&mut json).with_context(torn)?;
+    let entries: HashMap<String, serde_json::Value> = serde_json::from_slice(&json).with_context(torn)?;
+    let mut end = 0;
+    for (_, tensor) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
+        let tensor: Tensor = serde_json::from_value(tensor).with_context(torn)?;
+        end = end.max(tensor.data_offsets.1);
+    }
+    ensure!(size - 8 - header == end, torn());
+    Ok(())
+}
+
 /// Why weights are missing, and how to come by them. `load` is what `from_pretrained` takes.
 pub(crate) fn no_weights(shown: &str, load: &str, names: impl IntoIterator<Item = String>) -> String {
     let names: Vec<_> = names.into_iter().collect();
@@ -143,6 +177,33 @@ mod tests {
                 model_type: None,
                 id2label,
             },
+        }
+    }
+
+    #[test]
+    fn weights_are_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WEIGHTS);
+        let check = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            check_weights(&path).map_err(|error| format!("{error:#}"))
+        };
+        let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let whole = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat();
+        assert_eq!(check(&whole), Ok(()));
+        for torn in [
+            &whole[..whole.len() - 1],
+            &whole[..20],
+            &[whole.as_slice(), &[0]].concat(),
+            b"version https://git-lfs.github.com/spec/v1\n",
+            &u64::MAX.to_le_bytes(),
+            b"",
+        ] {
+            let error = check(torn).unwrap_err();
+            assert!(
+                error.contains("is no whole safetensors file: copy or download it again"),
+                "{error}"
+            );
         }
     }
 

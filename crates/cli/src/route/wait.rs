@@ -81,12 +81,18 @@ impl Wait<'_> {
         spinner.finish_and_clear();
         match result {
             Ok(()) => Ok(()),
-            Err(why) => bail!(
-                "{why}\nThe route is recorded (epoch {}), and what answered before goes on answering. `understudy status` \
-                 shows the workers; `understudy route set {} VERSION` sets the route back",
-                self.route.epoch,
-                self.route.model
-            ),
+            Err(why) => {
+                let meanwhile = match self.route.epoch {
+                    0 | 1 => format!("; until then nothing answers for {}", self.route.model),
+                    _ => ", and what answered before goes on answering".to_owned(),
+                };
+                bail!(
+                    "{why}\nThe route is recorded (epoch {}){meanwhile}. `understudy status` shows the workers; \
+                     `understudy route set {} VERSION` sets another route",
+                    self.route.epoch,
+                    self.route.model
+                )
+            }
         }
     }
 

@@ -13,7 +13,6 @@ use serde_json::json;
 use super::{
     UpOptions,
     ports::{LOCALHOST, Ports, reachable, url},
-    serve::ServeSpec,
 };
 use crate::output::Output;
 
@@ -219,7 +218,8 @@ impl Plan {
         std::iter::once(self.router_url.clone()).chain(workers).collect()
     }
 
-    pub(super) fn tell_ready(&self, output: &Output, serve: &[ServeSpec]) -> anyhow::Result<()> {
+    /// `routed`: models with a route, and whether they are scribes.
+    pub(super) fn tell_ready(&self, output: &Output, routed: &[(String, bool)]) -> anyhow::Result<()> {
         let metrics = |address: SocketAddr| format!("{}/metrics", url(address));
         if output.is_json() {
             let listens = |workers: &[Addresses]| workers.iter().map(|worker| url(worker.listen)).collect::<Vec<_>>();
@@ -255,8 +255,8 @@ impl Plan {
         output.line(format_args!("  data      {}", self.data_dir.display()))?;
         output.line("\nNext, in another terminal:")?;
         let (scribe, analyst) = (
-            serve.iter().any(ServeSpec::is_scribe),
-            serve.iter().any(|spec| !spec.is_scribe()),
+            routed.iter().any(|(_, is_scribe)| *is_scribe),
+            routed.iter().any(|(_, is_scribe)| !is_scribe),
         );
         if analyst {
             output.line(format_args!(
@@ -269,7 +269,7 @@ impl Plan {
         if scribe && analyst {
             output.line(format_args!("  understudy{at} critique reviews.csv"))?;
         }
-        if serve.is_empty() {
+        if routed.is_empty() {
             output.line(format_args!(
                 "  understudy{at} models publish FOLDER|hf:OWNER/NAME --model sentiment --version v1"
             ))?;

@@ -26,6 +26,10 @@ pub(super) struct ServeSpec {
 }
 
 impl ServeSpec {
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// Whether it needs a scribe worker.
     pub(super) fn is_scribe(&self) -> bool {
         self.source.is_scribe()

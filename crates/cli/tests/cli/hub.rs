@@ -15,6 +15,7 @@ use understudy_protocol::v1::Kind;
 
 use crate::{
     fake_router::FakeRouter,
+    models::weights,
     run::{Ran, finish, understudy},
 };
 
@@ -119,7 +120,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
             "config.json",
             br#"{"model_type":"distilbert","id2label":{"0":"NEGATIVE","1":"POSITIVE"}}"#.to_vec(),
         ),
-        ("model.safetensors", vec![9; 300_000]),
+        ("model.safetensors", weights(300_000)),
         ("pytorch_model.bin", vec![1; 10]),
         ("README.md", b"x".to_vec()),
         ("tokenizer_config.json", b"{}".to_vec()),

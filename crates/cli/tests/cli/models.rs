@@ -4,11 +4,21 @@ use understudy_protocol::v1::Kind;
 
 use crate::{fake_router::FakeRouter, run::run};
 
+/// A safetensors file of this size with one tensor.
+pub(crate) fn weights(size: usize) -> Vec<u8> {
+    let header = |end: usize| format!(r#"{{"a":{{"dtype":"U8","shape":[{end}],"data_offsets":[0,{end:>7}]}}}}"#);
+    // Its numbers are of one length, so the header is.
+    let rest = size - 8 - header(0).len() - 7;
+    let header = format!("{:<1$}", header(rest), size - 8 - rest);
+    let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+    [&length, header.as_bytes(), &vec![7; rest]].concat()
+}
+
 /// A folder that looks like a checkpoint from the outside.
 pub(crate) fn checkpoint(folder: &Path) {
     let config = r#"{"model_type":"distilbert","id2label":{"0":"NEGATIVE","1":"POSITIVE"}}"#;
     fs::write(folder.join("config.json"), config).unwrap();
-    fs::write(folder.join("model.safetensors"), vec![7; 100_000]).unwrap();
+    fs::write(folder.join("model.safetensors"), weights(100_000)).unwrap();
     fs::write(folder.join("vocab.txt"), "[PAD]\n").unwrap();
     fs::write(folder.join("training_args.bin"), "not to be published").unwrap();
 }
@@ -54,7 +64,7 @@ async fn publish_takes_what_the_trainer_knows() {
     names.sort_unstable();
     assert_eq!(names, ["config.json", "model.safetensors", "vocab.txt"]);
     let uploaded = Path::new(manifest.artifact_uri.strip_prefix("file://").unwrap()).join("model.safetensors");
-    assert_eq!(fs::read(uploaded).unwrap(), vec![7; 100_000]);
+    assert_eq!(fs::read(uploaded).unwrap(), weights(100_000));
 
     let ran = publish(&fake, folder.path(), &[]).await;
     assert!(
