@@ -24,7 +24,7 @@ use crate::{
     backend::{Backend, Place},
     engine::{Engine, EngineError, Gauges, Generation, Info, Stream},
     job::{Job, Queued},
-    memory::{Needs, available, physical_cores, sizes},
+    memory::{MOVED_MAX, Needs, available, physical_cores, sizes},
     model::Model,
     options::EngineOptions,
     probe::Probe,
@@ -121,9 +121,9 @@ impl ScribeLoader {
     pub fn load_file(&self, path: &Path, sha256: &str) -> anyhow::Result<Loaded> {
         let file = understudy_gguf::check(path)?;
         let option = |value: Option<std::num::NonZeroU32>| value.map(std::num::NonZeroU32::get);
-        let (available, weights_copies) = match self.place {
-            Place::Cpu => (available(), 1),
-            Place::Cuda(index) => (self.backend.free_bytes(index).unwrap_or(u64::MAX), 0),
+        let (available, weights_copies, moved) = match self.place {
+            Place::Cpu => (available(), 1, MOVED_MAX),
+            Place::Cuda(index) => (self.backend.free_bytes(index).unwrap_or(u64::MAX), 0, 0),
         };
         let needs = Needs {
             weights: file.weights_bytes,
@@ -133,6 +133,7 @@ impl ScribeLoader {
             context_tokens: option(self.options.context_tokens),
             kv_tokens: option(self.options.kv_tokens),
             weights_copies,
+            moved,
         };
         let sizes = sizes(&needs, available).map_err(anyhow::Error::msg)?;
         if sizes.slots < needs.slots {

@@ -14,8 +14,8 @@ const CONTEXT_TOKENS_DEFAULT: u32 = 8192;
 /// llama.cpp rounds a sequence's cells up to this.
 const CELLS_STEP: u32 = 256;
 
-/// Sequences that are copied or change places do so through memory: at most so many at a time.
-const MOVED_MAX: u32 = 2;
+/// Sequences that are copied or change places do so through the system's memory: at most so many at a time.
+pub const MOVED_MAX: u32 = 2;
 
 /// What decides on sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Needs {
     pub kv_tokens: Option<u32>,
     /// Copies of the weights that are made: they are stored anew for the processor's instructions.
     pub weights_copies: u64,
+    /// Sequences that are copied in this memory at a time, besides those in the cache.
+    pub moved: u32,
 }
 
 /// Sizes that fit.
@@ -64,7 +66,7 @@ pub fn sizes(needs: &Needs, available: u64) -> Result<Sizes, String> {
         .saturating_mul(1 + needs.weights_copies)
         .saturating_add(OVERHEAD_BYTES);
     let total = |slots: u32| {
-        let moved = (slots - 1).min(MOVED_MAX);
+        let moved = (slots - 1).min(needs.moved);
         fixed.saturating_add(slot.saturating_mul((slots + moved).into()))
     };
 
@@ -183,6 +185,7 @@ mod tests {
             context_tokens: None,
             kv_tokens: None,
             weights_copies: 1,
+            moved: MOVED_MAX,
         }
     }
 

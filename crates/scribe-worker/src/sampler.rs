@@ -129,12 +129,21 @@ impl Sampler {
     }
 }
 
+/// Logits that are passed over together if none of them is higher than the best so far.
+const BLOCK: usize = 64;
+
 /// The allowed token with the highest logit, the first of equals. NaN is never highest.
 fn likeliest(row: &[f32], allowed: &mut impl FnMut(u32) -> bool) -> Option<u32> {
     let mut best = (f32::NEG_INFINITY, None);
-    for (token, &logit) in (0_u32..).zip(row) {
-        if logit > best.0 && allowed(token) {
-            best = (logit, Some(token));
+    for (begin, block) in (0_u32..).step_by(BLOCK).zip(row.chunks(BLOCK)) {
+        // No branches, so that many are compared at once.
+        if !block.iter().fold(false, |higher, &logit| higher | (logit > best.0)) {
+            continue;
+        }
+        for (token, &logit) in (begin..).zip(block) {
+            if logit > best.0 && allowed(token) {
+                best = (logit, Some(token));
+            }
         }
     }
     best.1
@@ -201,6 +210,16 @@ mod tests {
             assert_eq!(Sampler::new(PLAIN, &[]).choose(row, &mut scratch, |_| true), None);
         }
         assert_eq!(sampler.choose(&[1.0], &mut scratch, |_| false), None);
+        // In several blocks.
+        let mut row = [0.0; 3 * BLOCK + 5];
+        (row[BLOCK], row[BLOCK + 9], row[2 * BLOCK], row[3 * BLOCK + 4]) = (1.0, 2.0, 2.0, 3.0);
+        let mut without = |refused: &[usize]| {
+            let token = sampler.choose(&row, &mut scratch, |token| !refused.contains(&(token as usize)));
+            token.map(|token| token as usize)
+        };
+        assert_eq!(without(&[]), Some(3 * BLOCK + 4));
+        assert_eq!(without(&[3 * BLOCK + 4]), Some(BLOCK + 9));
+        assert_eq!(without(&[3 * BLOCK + 4, BLOCK + 9]), Some(2 * BLOCK));
     }
 
     #[test]

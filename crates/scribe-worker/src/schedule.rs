@@ -5,6 +5,9 @@
 //!
 //! llama.cpp computes sequences together as far as they have equally many tokens, and what is left of the longer ones by
 //! itself. So a prompt joins another only if it fits in as a whole: two halves cost more than two wholes.
+//!
+//! Prompts that need least go first, which makes the waits for a first token short; but every other turn it is the next
+//! slot's, so that a long prompt comes on however many short ones there are.
 
 /// What a slot has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub struct Budget {
     pub chunk: usize,
 }
 
-/// How many tokens of each slot are computed. `turn` counts the turns: each begins with another slot's prompt.
+/// How many tokens of each slot are computed. `turn` counts the turns.
 #[must_use]
 pub fn plan(slots: &[Work], budget: Budget, turn: usize) -> Vec<usize> {
     let mut counts: Vec<usize> = slots.iter().map(|work| usize::from(*work == Work::Token)).collect();
@@ -35,9 +38,15 @@ pub fn plan(slots: &[Work], budget: Budget, turn: usize) -> Vec<usize> {
         0 => budget.batch,
         _ => budget.batch.saturating_sub(streams).min(budget.chunk),
     };
+    let mut order: Vec<usize> = (0..slots.len()).map(|step| (turn / 2 + step) % slots.len()).collect();
+    if turn.is_multiple_of(2) {
+        order.sort_by_key(|&slot| match slots[slot] {
+            Work::Prompt(tokens) => tokens,
+            Work::None | Work::Token => 0,
+        });
+    }
     let mut alone = true;
-    for step in 0..slots.len() {
-        let slot = (turn + step) % slots.len();
+    for slot in order {
         if let Work::Prompt(tokens) = slots[slot]
             && (alone || tokens <= left)
         {
@@ -62,10 +71,14 @@ mod tests {
         use Work::{None, Prompt, Token};
         assert_eq!(plan(&[None, Prompt(4000), None], BUDGET, 0), [0, 512, 0]);
         assert_eq!(plan(&[Token, Prompt(4000), Token], BUDGET, 0), [1, 128, 1]);
-        assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 0), [100, 0, 1]);
-        assert_eq!(plan(&[Prompt(100), Prompt(4000), Token], BUDGET, 1), [0, 128, 1]);
+        // The shortest, then the first, the shortest, then the second.
+        let turns = |slots: [Work; 3]| [0, 1, 2, 3].map(|turn| plan(&slots, BUDGET, turn));
+        assert_eq!(
+            turns([Prompt(4000), Prompt(100), Token]),
+            [[0, 100, 1], [128, 0, 1], [0, 100, 1], [0, 100, 1]]
+        );
         assert_eq!(plan(&[Prompt(100), Prompt(4000), Prompt(20)], BUDGET, 0), [100, 0, 20]);
-        assert_eq!(plan(&[Prompt(300), Prompt(300)], BUDGET, 1), [0, 300]);
+        assert_eq!(plan(&[Prompt(300), Prompt(300)], BUDGET, 3), [0, 300]);
         assert_eq!(plan(&[], BUDGET, 3), [0; 0]);
     }
 
