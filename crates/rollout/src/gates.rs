@@ -61,7 +61,7 @@ pub enum Verdict {
 /// A gate's verdict with its grounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// "errors", "latency p95", "agreement", "agreement class 1", "confidence", …
+    /// "errors", "latency p95", "agreement", "agreement positive", "confidence", …
     pub gate: String,
     /// What it says.
     pub verdict: Verdict,
@@ -77,7 +77,7 @@ pub struct Report {
     pub detail: String,
 }
 
-/// Every gate's report; gates without any data are left out. Classes are told by their index in the manifest's labels.
+/// Every gate's report; gates without any data are left out. Classes without a name are told by their number.
 #[must_use]
 pub fn judge(gates: &Gates, evidence: &Evidence) -> Vec<Report> {
     let slices: Vec<&Slice> = slices_of(evidence.settled.iter().chain([&evidence.live])).collect();
@@ -85,7 +85,7 @@ pub fn judge(gates: &Gates, evidence: &Evidence) -> Vec<Report> {
     reports.extend(errors::with_clients(gates, &slices));
     reports.extend(errors::in_shadow(gates, &evidence.shadow));
     reports.extend(latency::reports(gates, &slices, evidence.recent.as_ref()));
-    reports.extend(agreement::reports(gates, &evidence.shadow));
+    reports.extend(agreement::reports(gates, &evidence.shadow, &evidence.class_names));
     reports.extend(means::reports(gates, &slices, &evidence.shadow));
     reports.extend(labels::report(gates, &evidence.labels));
     reports

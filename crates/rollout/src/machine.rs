@@ -56,6 +56,8 @@ pub struct Rollout {
     pub settled_shadow: Option<ShadowCard>,
     /// Parts the current route's latencies in older and newer ones.
     pub latency_mark: Option<LatencyMark>,
+    /// Names of the classes, for words; empty if they are not known.
+    pub class_names: Vec<String>,
 }
 
 /// Where a rollout is.
@@ -218,6 +220,7 @@ impl Observation {
             live,
             shadow: rollout.settled_shadow.as_ref().unwrap_or(&self.shadow).clone(),
             labels: self.labels,
+            class_names: rollout.class_names.clone(),
         }
     }
 
@@ -254,6 +257,7 @@ impl Rollout {
             settled: Vec::new(),
             settled_shadow: None,
             latency_mark: None,
+            class_names: Vec::new(),
         }
     }
 

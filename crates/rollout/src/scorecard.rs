@@ -202,4 +202,6 @@ pub struct Evidence {
     pub shadow: ShadowCard,
     /// Labels that came later.
     pub labels: LabelCard,
+    /// Names of the classes in the order of their numbers; empty if they are not known.
+    pub class_names: Vec<String>,
 }

@@ -188,7 +188,8 @@ impl View<'_> {
         };
         let mut lines = vec![fact("mirrored", &mirrored(card))];
         if let Some(classes) = &card.classes {
-            lines.extend(agreement(classes).map(|text| fact("agreement", &text)));
+            let text = agreement(classes, &self.rollout.labels);
+            lines.extend(text.map(|text| fact("agreement", &text)));
         }
         if let Some(texts) = &card.texts {
             let length = mean(texts.log_length_ratio.as_ref()).map(f64::exp);
@@ -422,7 +423,7 @@ fn mirrored(card: &ShadowCard) -> String {
     said.join(", ")
 }
 
-fn agreement(classes: &ClassPairs) -> Option<String> {
+fn agreement(classes: &ClassPairs, names: &[String]) -> Option<String> {
     let pairs = scorecard::ClassPairs {
         confusion: classes.confusion.clone(),
         ..scorecard::ClassPairs::default()
@@ -445,10 +446,17 @@ fn agreement(classes: &ClassPairs) -> Option<String> {
     let flips: Vec<_> = flips
         .iter()
         .take(FLIPS)
-        .map(|((from, to), count)| format!("{from}→{to} {}", thousands(*count)))
+        .map(|((from, to), count)| {
+            let [from, to] = [from, to].map(|&class| {
+                names
+                    .get(class)
+                    .map_or_else(|| format!("class {class}"), |name| printable(name))
+            });
+            format!("{from} → {to} {}", thousands(*count))
+        })
         .collect();
     if !flips.is_empty() {
-        said.push(format!("flips of class {}", flips.join(", ")));
+        said.push(format!("flips {}", flips.join(", ")));
     }
     Some(said.join(", "))
 }

@@ -440,7 +440,10 @@ fn read_webhook(field: &Field<'_>) -> Result<Webhook, Fault> {
         .get("url")
         .ok_or_else(|| field.fault("needs a url, e.g. `url: https://example.org/hook`"))?;
     webhook.url = url.parse(text)?;
-    table.set("secret_env", &mut webhook.secret_env, text)?;
+    let secret = table.get("secret_env").ok_or_else(|| {
+        field.fault("needs a secret_env: the environment variable of the routers that holds the secret to sign with, e.g. `secret_env: HOOK_SECRET`")
+    })?;
+    webhook.secret_env = secret.parse(text)?;
     Ok(webhook)
 }
 

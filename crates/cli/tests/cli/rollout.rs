@@ -54,7 +54,7 @@ async fn a_start_without_anything_has_all_the_defaults() {
     assert_eq!(weights, [10_000, 50_000, 250_000, 500_000]);
     assert_eq!(spec.shadow.unwrap().sample_ppm, 100_000);
     let gates = spec.gates.unwrap();
-    assert!((gates.alpha - 0.05).abs() < 1e-12 && gates.proof && !gates.errors.unwrap().off);
+    assert!((gates.alpha - 0.05).abs() < 1e-12 && gates.proof == Some(true) && !gates.errors.unwrap().off);
     assert_eq!(spec.standby, Some(seconds(600)));
 }
 

@@ -151,6 +151,7 @@ fn rollout() -> v1::Rollout {
             by: "controller r1".into(),
             ..Default::default()
         }],
+        labels: vec!["negative".into(), "positive".into()],
     }
 }
 

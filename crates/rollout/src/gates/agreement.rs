@@ -30,7 +30,7 @@ const NOISE_RATIO_MAX: f64 = 1.5;
 /// Flips that a report lists.
 const FLIPS_MAX: usize = 3;
 
-pub(super) fn reports(gates: &Gates, shadow: &ShadowCard) -> Vec<Report> {
+pub(super) fn reports(gates: &Gates, shadow: &ShadowCard, names: &[String]) -> Vec<Report> {
     let classes = &shadow.classes;
     let Some(gate) = gates.agreement.as_ref().filter(|_| classes.pairs() > 0) else {
         return Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn reports(gates: &Gates, shadow: &ShadowCard) -> Vec<Report> {
         all,
         gate.agreement_min,
         level,
-        words(classes, gate.agreement_min),
+        words(classes, gate.agreement_min, names),
     )];
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     let level = level / classes.classes().max(1) as f64;
@@ -64,7 +64,10 @@ pub(super) fn reports(gates: &Gates, shadow: &ShadowCard) -> Vec<Report> {
             percent(gate.class_agreement_min)
         );
         let report = report(
-            format!("agreement class {class}"),
+            match names.get(class) {
+                Some(name) => format!("agreement {name}"),
+                None => format!("agreement class {class}"),
+            },
             (pairs, agreements),
             gate.class_agreement_min,
             level,
@@ -104,7 +107,7 @@ impl Noise {
     }
 }
 
-fn words(classes: &ClassPairs, agreement_min: f64) -> String {
+fn words(classes: &ClassPairs, agreement_min: f64, names: &[String]) -> String {
     let mut text = format!(
         "{} agree; {} at least",
         rate(classes.agreements(), classes.pairs()),
@@ -123,7 +126,10 @@ fn words(classes: &ClassPairs, agreement_min: f64) -> String {
         .flips()
         .iter()
         .take(FLIPS_MAX)
-        .map(|((stable, candidate), times)| format!("{stable}→{candidate} {}", count(*times)))
+        .map(|((stable, candidate), times)| {
+            let [stable, candidate] = [stable, candidate].map(|&class| name(class, names));
+            format!("{stable}→{candidate} {}", count(*times))
+        })
         .collect();
     if !flips.is_empty() {
         text += &format!("; flips {}", flips.join(", "));
@@ -137,4 +143,8 @@ fn words(classes: &ClassPairs, agreement_min: f64) -> String {
         );
     }
     text
+}
+
+fn name(class: usize, names: &[String]) -> String {
+    names.get(class).cloned().unwrap_or_else(|| class.to_string())
 }

@@ -131,6 +131,9 @@ pub fn watch_report(gates: &Gates, stable_settled: &[Slice], live: &ArmCard) -> 
 }
 
 /// Events per slice, of the stable version and of the candidate.
+///
+/// A caller is one event in all slices together. One in each slice, or on each day, would decide sooner and not hold alpha: where an
+/// event falls must be open given all earlier ones, and a caller that erred on an arm once errs there again, since it stays.
 fn events(slices: &[&Slice]) -> Vec<(u64, u64)> {
     let mut earlier = Distinct::default();
     let events = slices.iter().map(|slice| {

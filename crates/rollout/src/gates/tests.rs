@@ -260,6 +260,14 @@ fn agreement() {
         report.detail
     );
     assert!(report.detail.contains("flips 0→1 5, 1→0 5"), "{}", report.detail);
+    let named = Evidence {
+        class_names: vec!["negative".into(), "positive".into()],
+        ..good
+    };
+    assert_eq!(verdict(&named, "agreement positive"), Verdict::Good);
+    let report = self::report(&named, "agreement");
+    let flips = "flips negative→positive 5, positive→negative 5";
+    assert!(report.detail.contains(flips), "{}", report.detail);
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub fn rollout_from(record: &v1::Rollout) -> Result<Rollout, Invalid> {
         settled,
         settled_shadow: settled_shadow.map_err(|invalid| status_field(invalid.within("settled_shadow")))?,
         latency_mark: mark.map_err(|invalid| status_field(invalid.within("latency_mark")))?,
+        class_names: record.labels.clone(),
     })
 }
 

@@ -416,6 +416,7 @@ fn only_errors() -> Gates {
             off: true,
             ..LabelGate::default()
         }),
+        proof: Some(false),
         ..Gates::default()
     }
 }

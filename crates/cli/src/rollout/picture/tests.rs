@@ -34,6 +34,7 @@ fn rollout(phase: Phase, step: u32) -> Rollout {
     Rollout {
         model: "sentiment".into(),
         number: 3,
+        labels: vec!["negative".into(), "positive".into()],
         spec: Some(RolloutSpec {
             candidate: "v2".into(),
             stable: "v1".into(),

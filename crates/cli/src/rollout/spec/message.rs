@@ -130,6 +130,6 @@ fn gates(gates: Gates) -> v1::Gates {
         confidence: Some(confidence),
         text: Some(text),
         labels: Some(labels),
-        proof: gates.proof,
+        proof: Some(gates.proof),
     }
 }

@@ -55,7 +55,7 @@ gates:
 progress_deadline: 90
 keep_text: true
 webhooks:
-  - url: http://127.0.0.1:1/hook
+  - {url: 'http://127.0.0.1:1/hook', secret_env: SECRET}
 ";
     let toml = "\
 progress_deadline = 90
@@ -82,6 +82,7 @@ agreement_min = '97%'
 
 [[webhooks]]
 url = 'http://127.0.0.1:1/hook'
+secret_env = 'SECRET'
 ";
     let mut expected = Spec::new("v1", "v2", Strategy::Canary);
     expected.shadow = Some(ShadowStage {
@@ -112,7 +113,7 @@ url = 'http://127.0.0.1:1/hook'
     for (name, text) in [("a.yaml", yaml), ("a.toml", toml)] {
         let draft = draft(name, text, &[]).unwrap();
         assert_eq!(draft.spec, expected, "{name}");
-        assert!(draft.keep_text && draft.webhooks[0].secret_env.is_empty(), "{name}");
+        assert!(draft.keep_text && draft.webhooks[0].secret_env == "SECRET", "{name}");
     }
 }
 
@@ -223,6 +224,11 @@ fn every_mistake_has_its_place_and_says_what_would_be_right() {
             "a.yaml",
             "webhooks:\n  - secret_env: X\n",
             "a.yaml:2:5: webhooks[0]: needs a url",
+        ),
+        (
+            "a.yaml",
+            "webhooks:\n  - url: http://h/\n",
+            "a.yaml:2:5: webhooks[0]: needs a secret_env",
         ),
         (
             "a.yaml",

@@ -60,6 +60,7 @@ pub(crate) fn running() -> (Rollout, Live) {
             transition(80, Phase::Judging, Phase::Shifting, 1, 50_000, "130 requests at 1%"),
             transition(81, Phase::Shifting, Phase::Baking, 1, 50_000, "1 router serves it"),
         ],
+        ..Rollout::default()
     };
     let arm = |requests, errors| {
         Some(ArmCard {

@@ -93,7 +93,7 @@ impl Admin {
                 None => None,
             };
             let after = superseded.as_ref().and_then(|change| change.route.as_ref());
-            let spec = self.resolve(&wanted, after.unwrap_or(&route.value)).await?;
+            let (spec, labels) = self.resolve(&wanted, after.unwrap_or(&route.value)).await?;
             let rollout = machine::Rollout::start(number, spec_from(&spec).map_err(|invalid| bad_spec(&invalid))?);
             let started = started(&wanted, number);
             let old = superseded.as_ref().map(|change| &change.record);
@@ -106,6 +106,7 @@ impl Admin {
                 spec: Some(spec),
                 status: Some(status_to(&rollout)),
                 history: old.map_or_else(Vec::new, |old| old.history.clone()),
+                labels,
             };
             remember(&mut new, std::slice::from_ref(&started));
             validate::record("rollout", &new)?;
@@ -173,8 +174,8 @@ impl Admin {
         Ok(Some(change(&before, advance)))
     }
 
-    /// Fills in the stable version, and checks that the two can take each other's place.
-    async fn resolve(&self, wanted: &Wanted, route: &Route) -> Result<RolloutSpec, Status> {
+    /// Fills in the stable version, tells its labels, and checks that the two can take each other's place.
+    async fn resolve(&self, wanted: &Wanted, route: &Route) -> Result<(RolloutSpec, Vec<String>), Status> {
         let (model, mut spec) = (&wanted.model, wanted.spec.clone());
         let candidate = spec.candidate.clone();
         let stable = full_version(route).filter(|&stable| {
@@ -214,7 +215,7 @@ impl Admin {
             );
             return Err(bad_request("spec.candidate", &problem));
         }
-        Ok(spec)
+        Ok((spec, old.labels))
     }
 
     async fn published(&self, field: &str, model: &str, version: &str) -> Result<Manifest, Status> {

@@ -32,7 +32,7 @@ fn record(rollout: &Rollout) -> v1::Rollout {
         generation: 5,
         spec: Some(spec_to(&rollout.spec, Vec::new(), true)),
         status: Some(status_to(rollout)),
-        history: Vec::new(),
+        ..v1::Rollout::default()
     }
 }
 

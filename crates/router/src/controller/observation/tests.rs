@@ -28,7 +28,7 @@ fn record(rollout: &Rollout) -> v1::Rollout {
         generation: 1,
         spec: Some(spec_to(&rollout.spec, Vec::new(), false)),
         status: Some(status_to(rollout)),
-        history: Vec::new(),
+        ..v1::Rollout::default()
     }
 }
 

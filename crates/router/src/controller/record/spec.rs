@@ -74,6 +74,7 @@ fn complete_gates(gates: &mut v1::Gates, default: v1::Gates) {
     or(&mut gate.length_change_max, default_gate.length_change_max);
     or(&mut gate.grounding_drop_max, default_gate.grounding_drop_max);
     gates.labels.get_or_insert_default();
+    gates.proof = gates.proof.or(default.proof);
 }
 
 fn or<T: Default + PartialEq>(value: &mut T, default: T) {
@@ -218,7 +219,8 @@ fn gates_from(gates: &v1::Gates) -> Gates {
         labels: gates.labels.filter(|gate| !gate.off).map(|gate| LabelGate {
             labels_min: gate.labels_min,
         }),
-        proof: gates.proof,
+        // Records from before it could be absent left out that it was false.
+        proof: gates.proof.unwrap_or_default(),
     }
 }
 
@@ -291,6 +293,6 @@ fn gates_to(gates: &Gates) -> v1::Gates {
                 labels_min: gate.labels_min,
             },
         )),
-        proof: gates.proof,
+        proof: Some(gates.proof),
     }
 }

@@ -195,6 +195,7 @@ fn rollout() -> impl Strategy<Value = Rollout> {
                 settled,
                 settled_shadow,
                 latency_mark,
+                class_names: vec!["negative".into(), "positive".into()],
             }
         })
     })
@@ -216,6 +217,7 @@ fn record(rollout: &Rollout) -> v1::Rollout {
             weight_ppm,
             ..v1::Transition::default()
         }],
+        labels: rollout.class_names.clone(),
     }
 }
 
@@ -267,7 +269,6 @@ fn what_is_left_out_gets_its_default() {
                 off: true,
                 ..v1::LatencyGate::default()
             }),
-            proof: true,
             ..v1::Gates::default()
         }),
         ..v1::RolloutSpec::default()
