@@ -86,6 +86,12 @@ impl<T> Queue<T> {
         Some(text)
     }
 
+    /// Whether a text is still waiting.
+    #[must_use]
+    pub fn contains(&self, place: u64) -> bool {
+        self.waiting.contains_key(&place)
+    }
+
     /// Nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

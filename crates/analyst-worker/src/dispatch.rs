@@ -247,6 +247,13 @@ pub struct Ticket<H: Held> {
     place: u64,
 }
 
+impl<H: Held> Ticket<H> {
+    /// No engine has taken the text yet.
+    pub fn waits(&self) -> bool {
+        self.dispatch.lock().queue_of(self.duty).contains(self.place)
+    }
+}
+
 impl<H: Held> Drop for Ticket<H> {
     fn drop(&mut self) {
         let left = self.dispatch.lock().queue_of(self.duty).remove(self.place);

@@ -11,14 +11,18 @@
 //! HTTP/2 flow control), and neither can shut the other out. Copies that no client waits for have little room, and none while
 //! clients' texts wait long.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     config::Limits,
-    dispatch::{Dispatch, Job, Room},
+    dispatch::{Dispatch, Job, Room, Ticket},
     error::Failure,
     held::Held,
     metrics::{Metrics, Stage, Version},
@@ -40,6 +44,8 @@ pub struct Bounds {
 
 /// A few batches: what cannot be served soon is better refused, as the sample is random anyway.
 const SHADOW_DEPTH_MAX: usize = 64;
+/// A copy that found no idle engine for so long is refused. Else its deadline would pass, and that reads as the version's fault.
+const SHADOW_WAIT_MAX: Duration = Duration::from_secs(2);
 
 impl Bounds {
     /// The bounds that the flags ask for.
@@ -167,17 +173,16 @@ impl<H: Held> Pipeline<H> {
             });
         }
 
-        let _tickets = self.dispatch.push(jobs, room);
-        let mut answers = Vec::with_capacity(replies.len());
-        for (answer, token_count, truncated) in replies {
-            let probabilities = answer.await.map_err(|_| Failure::EngineLost)??;
-            answers.push(Answer {
-                probabilities,
-                token_count,
-                truncated,
-            });
+        let tickets = self.dispatch.push(jobs, room);
+        let mut answers = pin!(answers(replies));
+        if lane == Lane::Shadow {
+            match tokio::time::timeout(SHADOW_WAIT_MAX, &mut answers).await {
+                Ok(answers) => return answers,
+                Err(_) if tickets.iter().any(Ticket::waits) => return Err(Failure::QueueFull("no engine was idle")),
+                Err(_) => {}
+            }
         }
-        Ok(answers)
+        answers.await
     }
 
     async fn tokenise(
@@ -202,6 +207,22 @@ impl<H: Held> Pipeline<H> {
         self.metrics.stage(version, Stage::Tokenise, began.elapsed());
         tokens.map_err(Failure::Tokenizer)
     }
+}
+
+type Reply = oneshot::Receiver<Result<Vec<f32>, Failure>>;
+
+/// Of texts with this many tokens, and whether their ends are missing.
+async fn answers(replies: Vec<(Reply, usize, bool)>) -> Result<Vec<Answer>, Failure> {
+    let mut answers = Vec::with_capacity(replies.len());
+    for (answer, token_count, truncated) in replies {
+        let probabilities = answer.await.map_err(|_| Failure::EngineLost)??;
+        answers.push(Answer {
+            probabilities,
+            token_count,
+            truncated,
+        });
+    }
+    Ok(answers)
 }
 
 impl Space {

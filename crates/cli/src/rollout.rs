@@ -79,7 +79,7 @@ pub(crate) enum RolloutCommand {
         #[arg(long, value_parser = time, value_name = "TIME")]
         timeout: Option<Duration>,
     },
-    /// Keeps the weights as they are until resumed
+    /// Keeps the weights as they are until resumed, and mirrors nothing meanwhile
     Pause {
         #[command(flatten)]
         model: ModelOption,

@@ -9,7 +9,8 @@
 //!
 //! A copy is sent after the client has its answer, so nothing here can delay it or make it fail. Copies take no part in what the data
 //! plane learns of workers: no retry budget, no ejection, no latency, no load. Bounded in bytes and number by
-//! [`Limits`](crate::observe::Limits), and in time by a deadline of their own.
+//! [`Limits`](crate::observe::Limits), and in time by a deadline of their own; a candidate that answers none of them is left alone
+//! but for a few each second. While a rollout is paused there are none.
 
 mod compare;
 mod send;
@@ -84,7 +85,13 @@ pub async fn run(shared: Arc<Shared>, job: Job, request: MirrorJob, stable: Opti
         job: &job,
         request: &request,
     };
-    let sent = match send(&request.candidate, head, body, timeout, &shared).await {
+    let sent = send(&request.candidate, head, body, timeout, &shared).await;
+    match &sent {
+        Ok(_) => shared.copied(true),
+        Err(Failed::NoWorker | Failed::Busy | Failed::Error(_)) => shared.copied(false),
+        Err(Failed::TooLarge) => {}
+    }
+    let sent = match sent {
         Ok(sent) => sent,
         Err(Failed::NoWorker) => return shared.not_mirrored(Problem::NoPlace),
         Err(Failed::TooLarge) => return shared.not_mirrored(Problem::TooLarge),

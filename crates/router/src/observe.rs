@@ -15,13 +15,15 @@ mod capture;
 mod count;
 mod decode;
 mod frames;
+mod rest;
 
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -35,6 +37,7 @@ pub use count::{Observed, Side, SliceCounts};
 pub use decode::{Answer, Classes, Task, TextAnswer, Undecodable, decode, request_text};
 pub use frames::{Frames, Limits, Problem};
 
+use self::rest::Rest;
 use crate::{labels::Labels, metrics::ObserverMetrics, mirror};
 
 pub use crate::labels::Labelled;
@@ -65,6 +68,9 @@ pub struct Shared {
     shadow: Mutex<ShadowCard>,
     labels: Mutex<Labels>,
     disagreements: Mutex<VecDeque<Disagreement>>,
+    /// The rollout is paused: nothing is mirrored.
+    paused: AtomicBool,
+    rest: Rest,
     /// Metrics of the model.
     pub metrics: ObserverMetrics,
     limits: Arc<Limits>,
@@ -91,6 +97,8 @@ impl Observer {
             shadow: Mutex::default(),
             labels: Mutex::default(),
             disagreements: Mutex::default(),
+            paused: AtomicBool::new(false),
+            rest: Rest::new(Instant::now()),
             metrics,
             limits,
         });
@@ -112,6 +120,12 @@ impl Observer {
     /// From now on requests count in this slice.
     pub fn begin(&self, slice: Arc<SliceCounts>) {
         self.shared.slice.store(slice);
+    }
+
+    /// Says whether the rollout is paused. Weights stay then, and clients go on to count; but nobody waits for comparisons, so
+    /// copies would be load for nothing.
+    pub fn set_paused(&self, paused: bool) {
+        self.shared.paused.store(paused, Ordering::Relaxed);
     }
 
     /// The rollout's number.
@@ -189,6 +203,25 @@ impl Shared {
             if let Some(first) = first {
                 self.classes.get_or_init(|| Classes::of(first));
             }
+        }
+    }
+
+    /// Whether requests are mirrored now.
+    fn mirrors(&self) -> bool {
+        !self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the candidate answers no copy, so that it is left alone for a moment.
+    fn candidate_rests(&self, now: Instant) -> bool {
+        self.rest.is_on(now)
+    }
+
+    /// A copy was answered, or not.
+    pub fn copied(&self, answered: bool) {
+        if answered {
+            self.rest.answered();
+        } else {
+            self.rest.failed(Instant::now());
         }
     }
 

@@ -127,6 +127,26 @@ async fn copies_are_refused_at_once_when_there_is_nothing_to_spare() {
     assert_eq!(running.metric(&["requests_total", COPIES, "ResourceExhausted"]), 2.0);
 }
 
+/// Its deadline would read as a fault of its version, which is not to blame.
+#[tokio::test]
+async fn a_copy_for_which_no_engine_gets_idle_is_refused_before_its_deadline() {
+    let mut running = Setup {
+        gated: true,
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    let first = call(&running, Request::new(one("+")));
+    begun(&running, CLIENTS, 1.0).await;
+    let mut waits = copy(one("-"));
+    waits.set_timeout(Duration::from_secs(30));
+    let error = running.client.clone().classify(waits).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+    assert_eq!(running.metric(&["queue_texts", COPIES]), 0.0, "it left the queue");
+    running.open();
+    first.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn batches_and_streams_are_copied_too() {
     let running = Setup::default().start().await;

@@ -84,8 +84,13 @@ impl Capture {
         let mirrored = slice
             .mirror
             .as_ref()
-            .filter(|mirror| side == Side::Stable && mirror.chooses())
+            .filter(|mirror| side == Side::Stable && observer.shared.mirrors() && mirror.chooses())
             .and_then(|mirror| {
+                if observer.shared.candidate_rests(now) {
+                    observer.shared.tally.chosen.fetch_add(1, Ordering::Relaxed);
+                    observer.shared.not_mirrored(Problem::NoPlace);
+                    return None;
+                }
                 Some(Arms {
                     stable: Arc::clone(model.arms.first()?),
                     candidate: Arc::clone(model.arms.get(mirror.arm)?),

@@ -124,8 +124,12 @@ async fn a_bad_candidate_changes_no_answer() {
         let card = trial.mirrored(chosen).await;
         match name {
             "slow" => assert!(card.no_place > 0 && card.candidate_errors == 0, "{card:?}"),
-            "erring" => assert!(card.candidate_errors > 0 && card.busy == 0, "{card:?}"),
-            "busy" => assert!(card.busy > 0, "{card:?}"),
+            // It is left alone but for a few, once it failed often in a row.
+            "erring" => assert!(
+                (20..300).contains(&card.candidate_errors) && card.no_place > 500 && card.busy == 0,
+                "{card:?}"
+            ),
+            "busy" => assert!((1..300).contains(&card.busy), "{card:?}"),
             _ => {}
         }
     }

@@ -6,12 +6,13 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use understudy_protocol::v1::{
     AbortRolloutRequest, GetRolloutRequest, GetRouteRequest, ListRolloutsRequest, PauseRolloutRequest, Phase,
-    PromoteRolloutRequest, ResumeRolloutRequest, Rollout, RolloutSpec, SetRouteRequest, Strategy, UndoRolloutRequest,
+    PromoteRolloutRequest, ResumeRolloutRequest, Rollout, RolloutSpec, SetRouteRequest, ShadowStage, Strategy,
+    UndoRolloutRequest,
 };
 
 use crate::{
-    kit::{MODEL, manifest, route},
-    rollout::{Stage, Traffic, blue_green, canary, course, eventually, status, told},
+    kit::{FakeWorker, MODEL, manifest, route},
+    rollout::{Stage, Traffic, blue_green, canary, course, eventually, status, time, told},
 };
 
 fn reason_of(status: &Status) -> String {
@@ -95,6 +96,54 @@ async fn an_operator_pauses_resumes_opens_a_gate_and_promotes() {
     assert_eq!(by, ["operator"; 5], "{:#?}", told(&record));
     let seen = traffic.stop().await;
     assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_rollout_mirrors_nothing_until_it_is_resumed() {
+    let stage = Stage::start(1).await;
+    let mut spec = canary("v2", &[500_000], 60_000);
+    spec.shadow = Some(ShadowStage {
+        sample_ppm: 1_000_000,
+        hold: time(60_000),
+        ..ShadowStage::default()
+    });
+    stage.first().begin(spec).await.unwrap();
+    stage.reaches(Phase::Shadow).await;
+    let mut client = stage.first().client().await;
+    let mut rollouts = stage.first().rollouts().await;
+    let copies = || -> u64 {
+        let seen = |worker: &FakeWorker| worker.behaviour.seen("v2", true);
+        stage.workers.iter().map(seen).sum()
+    };
+    let mut calls = async |mirrored: bool| {
+        eventually("it is so", async || {
+            let before = copies();
+            for _ in 0..20 {
+                client.call("x", &[]).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (copies() > before) == mirrored
+        })
+        .await;
+    };
+    calls(true).await;
+    let epoch = status(&stage.record().await).route_epoch;
+    let pause = PauseRolloutRequest {
+        model: MODEL.into(),
+        reason: "lunch".into(),
+    };
+    rollouts.pause_rollout(pause).await.unwrap();
+    calls(false).await;
+    let before = copies();
+    let mut another = stage.first().client().await;
+    for _ in 0..200 {
+        another.call("x", &[]).await.unwrap();
+    }
+    assert_eq!(copies(), before, "and so it stays");
+    let resume = ResumeRolloutRequest { model: MODEL.into() };
+    rollouts.resume_rollout(resume).await.unwrap();
+    calls(true).await;
+    assert_eq!(status(&stage.record().await).route_epoch, epoch, "the evidence goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
