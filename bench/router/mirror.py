@@ -99,7 +99,7 @@ def quantile(ordered, q):
 
 
 def p99_ratio(pairs):
-    """Of the rounds with mirroring to those without, each thrown together."""
+    """Of the rounds with mirroring to their neighbours without, each thrown together."""
     without, mirrored = (sorted(latency for pair in pairs for latency in pair[side]) for side in (0, 1))
     return quantile(mirrored, 0.99) / quantile(without, 0.99)
 
@@ -122,17 +122,19 @@ def report(rounds, answers, names):
                  f"{quantile(ordered, 0.99):.2f}", f"{statistics.mean(round.cpu for round in chosen) * 100:.0f}%"]
         return cells, sum(failures[kind] for kind in {round.what for round in chosen})
 
-    print("| candidate | requests | chosen to be mirrored (sent) | p50 ms | p99 ms | CPU of router and worker | failed | p99, ratio to rounds "
-          "without (90% interval; quartiles of the cycles) |")
+    print("| candidate | requests | chosen to be mirrored (sent) | p50 ms | p99 ms | CPU of router and worker | failed | p99, ratio to the rounds "
+          "beside it (90% interval; quartiles of the cycles) |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     cells, failed = row("none", [round for round in rounds if round.what == "none"])
     print(f"| {' | '.join(cells)} | {failed} | |")
     draw = random.Random(1)
     for name in names:
         pairs = []
-        for before, round in zip(rounds, rounds[1:]):
+        for index, round in enumerate(rounds):
             if round.what == name:
-                pairs.append((latencies[id(before)], latencies[id(round)]))
+                neighbours = [rounds[index - 1], *rounds[index + 1:index + 2]]
+                without = [latency for neighbour in neighbours for latency in latencies[id(neighbour)]]
+                pairs.append((without, latencies[id(round)]))
         again = sorted(p99_ratio(draw.choices(pairs, k=len(pairs))) for _ in range(BOOTSTRAPS))
         each = sorted(p99_ratio([pair]) for pair in pairs)
         cells, failed = row(name, [round for round in rounds if round.what == name])
