@@ -5,7 +5,8 @@
 //! to standard error, so that output can be piped. `--json` makes the answer JSON.
 //!
 //! Exit codes: 0 done; 1 failed, or something is wrong (`status`), or something was refused (`classify`, `load`); 2 wrong
-//! usage. `rollout start --wait`, `rollout wait` and `rollout watch`: 0 promoted, 3 rolled back, 4 paused.
+//! usage. `rollout start --wait`, `rollout wait` and `rollout watch`: 0 promoted, 3 rolled back, 4 paused, 5 if they ended
+//! before the rollout did.
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "doc comments are also the help text, where brackets mean optional"

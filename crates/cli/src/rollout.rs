@@ -1,24 +1,27 @@
 //! `understudy rollout`: changes versions by evidence, and shows and steers it.
 //!
 //! A plain client of `understudy.v1.Rollouts`: every decision is the routers'. Exit codes of `start --wait`, `wait` and
-//! `watch`: 0 promoted, 3 rolled back, 4 paused.
+//! `watch`: 0 promoted, 3 rolled back, 4 paused, 5 if the command ended before the rollout did.
 
 mod follow;
+mod forecast;
 mod picture;
 mod spec;
 mod start;
+mod steer;
 mod watch;
 mod words;
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use console::truncate_str;
 use tonic::Code;
-use understudy_protocol::v1::{
-    AbortRolloutRequest, ListDisagreementsRequest, ListRolloutsRequest, PauseRolloutRequest, PromoteRolloutRequest,
-    ResumeRolloutRequest, Rollout, UndoRolloutRequest,
-};
+use understudy_protocol::v1::{ListDisagreementsRequest, ListRolloutsRequest, Rollout};
 
 use self::{
     follow::{Follow, Tell, Wait, get},
@@ -27,7 +30,7 @@ use self::{
     words::Until,
 };
 use crate::{
-    output::{Output, json_value, printable, time},
+    output::{Output, json_value, moment, printable, time},
     problem::Explain as _,
     publish::checked_name,
     router::{Router, admin},
@@ -40,11 +43,15 @@ Examples:
   understudy rollout start sentiment v2     begin; `start --help` has the strategies, steps and gates
   understudy rollout watch sentiment        see it live: q quits, p pauses, r resumes, a aborts
   understudy rollout abort sentiment        give all traffic back, now
-  understudy rollout undo sentiment         the same after the promotion
+  understudy rollout undo sentiment         the same after the promotion; of blue-green, flips back at once
   understudy rollout wait sentiment         for scripts: exits with 0 promoted, 3 rolled back, 4 paused";
 
+/// Of a reason in a list; `status` has it in full.
+const WHY_WIDTH: usize = 100;
+
 const CODES: &str = "\
-Exit codes: 0 promoted (or, for the strategy shadow, that it ended well), 3 rolled back, 4 paused, 1 anything else that went wrong.";
+Exit codes: 0 promoted (for the strategy shadow: ended, and no gate said worse), 3 rolled back, 4 paused, 5 this command
+ended before the rollout (q, a signal, --timeout), 1 anything else that went wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RolloutCommand {
@@ -54,7 +61,7 @@ pub(crate) enum RolloutCommand {
     Status(ModelOption),
     /// Shows it live, with keys to pause, resume and abort; into a pipe, one line for each change
     ///
-    /// It ends with the rollout; in a pipe also when the rollout pauses.
+    /// It ends with the rollout; in a pipe also when the rollout pauses. The rollout goes on if it ends before.
     #[command(after_help = format!(
         "Examples:\n  understudy rollout watch sentiment\n  understudy rollout watch sentiment | tee rollout.log\n\n{CODES}"
     ))]
@@ -89,7 +96,7 @@ pub(crate) enum RolloutCommand {
     },
     /// Goes on with a paused rollout
     Resume(ModelOption),
-    /// Opens the manual gate that a rollout waits at; with --force gives the candidate everything at once
+    /// Opens the manual gate that a rollout waits at; with --force gives the candidate everything at once, unproved
     Promote {
         #[command(flatten)]
         model: ModelOption,
@@ -100,7 +107,10 @@ pub(crate) enum RolloutCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
-    /// Gives all traffic back to the version that served before
+    /// Gives all traffic back to the version that served before, and ends the rollout
+    ///
+    /// At once and at any time until the rollout is done; while the promoted version is watched or the old one on standby, it
+    /// does the same as `undo`.
     #[command(after_help = "\
 Examples:
   understudy rollout abort sentiment --reason 'angry customers'
@@ -116,6 +126,8 @@ Examples:
         local: bool,
     },
     /// After a promotion: gives all traffic back, at once if the old version is still loaded
+    ///
+    /// This also flips a blue-green rollout back. Once the standby time is over, it starts a rollout of the old version.
     Undo {
         #[command(flatten)]
         model: ModelOption,
@@ -160,8 +172,8 @@ impl RolloutCommand {
                     timeout,
                     tell: Tell::Remark,
                 };
-                let (outcome, rollout) = wait.run(Follow::new(router, &model, 0), None, output).await?;
-                return start::finish(output, outcome, &rollout);
+                let ended = wait.run(Follow::new(router, &model, 0), None, output).await?;
+                return start::finish(output, &ended);
             }
             Self::Status(model) => status(router, output, &model.find(router).await?).await,
             Self::History(model) => history(router, output, &model.find(router).await?).await,
@@ -171,68 +183,6 @@ impl RolloutCommand {
         }
         .map(|()| ExitCode::SUCCESS)
     }
-
-    /// What changes a rollout's course.
-    async fn steer(self, router: &Router, output: &Output) -> anyhow::Result<()> {
-        let mut rollouts = router.rollouts();
-        let rollout = match self {
-            Self::Pause { model, reason } => {
-                let model = model.find(router).await?;
-                let request = PauseRolloutRequest { model, reason };
-                rollouts.pause_rollout(admin(request)).await.explain()?.rollout
-            }
-            Self::Resume(model) => {
-                let model = model.find(router).await?;
-                let request = ResumeRolloutRequest { model };
-                rollouts.resume_rollout(admin(request)).await.explain()?.rollout
-            }
-            Self::Promote { model, force, reason } => {
-                let model = model.find(router).await?;
-                let request = PromoteRolloutRequest { model, force, reason };
-                rollouts.promote_rollout(admin(request)).await.explain()?.rollout
-            }
-            Self::Abort { model, reason, local } => {
-                let model = model.find(router).await?;
-                let request = AbortRolloutRequest {
-                    model: model.clone(),
-                    reason,
-                    local,
-                };
-                let rollout = rollouts.abort_rollout(admin(request)).await.explain()?.rollout;
-                if local {
-                    return local_abort(router, output, &model);
-                }
-                rollout
-            }
-            Self::Undo { model, reason } => {
-                let model = model.find(router).await?;
-                let request = UndoRolloutRequest { model, reason };
-                rollouts.undo_rollout(admin(request)).await.explain()?.rollout
-            }
-            _ => return Ok(()),
-        };
-        let rollout = rollout.unwrap_or_default();
-        if output.is_json() {
-            output.message(&rollout)
-        } else {
-            output.line(words::sentence(&rollout))
-        }
-    }
-}
-
-fn local_abort(router: &Router, output: &Output, model: &str) -> anyhow::Result<()> {
-    let address = router.address();
-    if output.is_json() {
-        return output.value(&serde_json::json!({ "model": model, "router": address, "abortedLocally": true }));
-    }
-    output.line(format_args!(
-        "{model}: the router at {address} gives all traffic to the stable version, until the registry has a newer route"
-    ))?;
-    output.remark(format_args!(
-        "Other routers go on as they did: do it on each of them. Once the registry is back, end the rollout everywhere: \
-         understudy rollout abort {model}"
-    ));
-    Ok(())
 }
 
 impl ModelOption {
@@ -277,10 +227,15 @@ pub(crate) async fn running(router: &Router) -> anyhow::Result<Vec<Rollout>> {
     }
 }
 
-/// One line for other commands.
+/// Two lines for other commands.
 pub(crate) fn mention(rollout: &Rollout) -> String {
+    let what = if words::waits_for_promote(rollout) {
+        "promote"
+    } else {
+        "watch"
+    };
     format!(
-        "rollout   {}\n          understudy rollout watch {}",
+        "rollout   {}\n          understudy rollout {what} {}",
         words::sentence(rollout),
         rollout.model
     )
@@ -298,6 +253,8 @@ async fn status(router: &Router, output: &Output, model: &str) -> anyhow::Result
         rollout: &rollout,
         live: &live,
         rates: None,
+        since: Duration::ZERO,
+        now: SystemTime::now(),
         width: terminal_width(),
     };
     output.raw(view.draw().as_bytes())
@@ -322,7 +279,7 @@ async fn history(router: &Router, output: &Output, model: &str) -> anyhow::Resul
     let mut rows = table(["AT", "ROLLOUT", "CHANGE", "BY", "WHY"]);
     for transition in &rollout.history {
         rows.add_row([
-            transition.at.map(|at| at.to_string()).unwrap_or_default(),
+            moment(transition.at),
             transition.rollout.to_string(),
             words::change(transition),
             printable(&transition.by),
@@ -345,7 +302,7 @@ async fn diff(router: &Router, output: &Output, model: String, limit: u32) -> an
     let mut rows = table(["AT", "REQUEST", "STABLE", "CANDIDATE", "TEXT"]);
     for disagreement in &answer.disagreements {
         rows.add_row([
-            disagreement.at.map(|at| at.to_string()).unwrap_or_default(),
+            moment(disagreement.at),
             printable(&disagreement.request_id),
             printable(&disagreement.stable),
             printable(&disagreement.candidate),
@@ -367,6 +324,7 @@ async fn list(router: &Router, output: &Output) -> anyhow::Result<()> {
     let mut rows = table(["MODEL", "ROLLOUT", "VERSIONS", "STRATEGY", "STATE", "WEIGHT", "WHY"]);
     for rollout in &rollouts {
         let spec = words::spec(rollout);
+        let why = printable(rollout.status.as_ref().map_or("", |status| &status.reason));
         rows.add_row([
             rollout.model.clone(),
             rollout.number.to_string(),
@@ -374,7 +332,7 @@ async fn list(router: &Router, output: &Output) -> anyhow::Result<()> {
             words::strategy(&spec).to_owned(),
             words::state(rollout),
             words::ppm(words::wanted_ppm(rollout)),
-            printable(rollout.status.as_ref().map_or("", |status| &status.reason)),
+            truncate_str(&why, WHY_WIDTH, "…").into_owned(),
         ]);
     }
     output.line(rows.trim_fmt())

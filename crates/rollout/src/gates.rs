@@ -123,6 +123,20 @@ impl Bar {
     }
 }
 
+/// How much of the evidence that a threshold asks for is there, from 0 to 1. E-values multiply, so their logarithms are
+/// compared; a threshold of at most 1 is a ratio to be proved, and that is compared as it is.
+#[must_use]
+pub fn reached(value: f64, threshold: f64) -> f64 {
+    let part = if value >= threshold {
+        1.0
+    } else if threshold > 1.0 {
+        value.ln() / threshold.ln()
+    } else {
+        value / threshold
+    };
+    if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) }
+}
+
 /// E-values are told up to 1e30 or so.
 const E_VALUE_LN_MAX: f64 = 69.0;
 

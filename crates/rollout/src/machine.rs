@@ -25,6 +25,7 @@ mod words;
 use std::time::Duration;
 
 pub use command::Refused;
+pub(crate) use words::percent;
 
 use crate::{
     gates::{self, Report},

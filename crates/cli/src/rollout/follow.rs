@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::bail;
 use tonic::{Code, Status, Streaming};
 use understudy_protocol::v1::{
-    GateReport, Live, Rollout, Transition, Verdict, WatchRolloutRequest, WatchRolloutResponse,
+    GateReport, Live, Rollout, Strategy, Transition, Verdict, WatchRolloutRequest, WatchRolloutResponse,
 };
 
 use super::{
@@ -135,13 +135,15 @@ impl Changes {
             self.last = Some(last.clone());
         }
         for report in &live.gates {
-            let told = self.verdicts.iter_mut().find(|(gate, _)| *gate == report.gate);
-            let is_new = match told {
-                Some((_, told)) => std::mem::replace(told, report.verdict()) != report.verdict(),
+            let verdict = report.verdict();
+            let is_new = match self.verdicts.iter_mut().find(|(gate, _)| *gate == report.gate) {
+                // A verdict near its limit comes and goes: that "good" is open again is no news, and not that it came back.
+                Some((_, Verdict::Good)) if verdict != Verdict::Worse => false,
+                Some((_, told)) => std::mem::replace(told, verdict) != verdict,
                 None => {
-                    self.verdicts.push((report.gate.clone(), report.verdict()));
+                    self.verdicts.push((report.gate.clone(), verdict));
                     // That nothing is known yet is no news.
-                    !matches!(report.verdict(), Verdict::Undecided | Verdict::Unspecified)
+                    !matches!(verdict, Verdict::Undecided | Verdict::Unspecified)
                 }
             };
             if is_new {
@@ -194,6 +196,37 @@ pub(super) enum Tell {
     Remark,
 }
 
+/// How a wait ended.
+pub(super) struct Ended {
+    /// `None`: the time was over before.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) rollout: Rollout,
+    pub(super) live: Live,
+}
+
+impl Ended {
+    pub(super) fn exit_code(&self) -> u8 {
+        self.outcome.map_or(words::ENDED_BEFORE, Outcome::exit_code)
+    }
+
+    /// What the gates said, if nothing was promoted by it.
+    pub(super) fn verdicts(&self) -> Option<String> {
+        let is_shadow = words::spec(&self.rollout).strategy() == Strategy::Shadow;
+        if !is_shadow || self.outcome != Some(Outcome::Promoted) || self.live.gates.is_empty() {
+            return None;
+        }
+        let said = |report: &GateReport| {
+            let (gate, detail) = (printable(&report.gate), printable(&report.detail));
+            format!("{gate}: {} ({detail})", verdict(report.verdict()))
+        };
+        let reports: Vec<_> = self.live.gates.iter().map(said).collect();
+        Some(format!(
+            "Compared only, nothing was promoted. The gates said\n  {}",
+            reports.join("\n  ")
+        ))
+    }
+}
+
 /// Waits for a rollout's outcome.
 pub(super) struct Wait {
     pub(super) until: Until,
@@ -203,28 +236,32 @@ pub(super) struct Wait {
 
 impl Wait {
     /// # Errors
-    /// If the time is over, or the router is away for too long.
+    /// If the router is away for too long.
     pub(super) async fn run(
         &self,
         mut follow: Follow<'_>,
         mut changes: Option<Changes>,
         output: &Output,
-    ) -> anyhow::Result<(Outcome, Rollout)> {
+    ) -> anyhow::Result<Ended> {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let spinner = (self.tell == Tell::Remark).then(|| output.spinner("waiting for the rollout"));
+        let mut told: Option<(Rollout, Live)> = None;
         let result = loop {
             let next = match deadline {
                 Some(deadline) => match tokio::time::timeout_at(deadline.into(), follow.next()).await {
                     Ok(next) => next,
-                    Err(_) => break Err(self.too_late(&follow.model)),
+                    Err(_) => break self.too_late(&follow.model, told, output),
                 },
                 None => follow.next().await,
             };
             let (rollout, live) = match next {
-                Ok(Some(told)) => told,
+                Ok(Some(next)) => next,
                 Ok(None) => break Err(anyhow::anyhow!("the rollout has ended, but its end was not told")),
                 Err(error) => break Err(error),
             };
+            if told.is_none() && (self.tell, output.is_json()) == (Tell::Answer, false) {
+                output.line(words::sentence(&rollout))?;
+            }
             let changes = changes.get_or_insert_with(|| Changes::since(&rollout));
             for change in changes.take(&rollout, &live) {
                 match (self.tell, output.is_json()) {
@@ -241,12 +278,15 @@ impl Wait {
                     printable(&live.waiting_for)
                 ));
             }
-            if rollout.number > follow.number && follow.number > 0 {
-                break Ok((Outcome::Superseded, rollout));
+            let outcome = if rollout.number > follow.number && follow.number > 0 {
+                Some(Outcome::Superseded)
+            } else {
+                Outcome::of(&rollout, self.until)
+            };
+            if outcome.is_some() {
+                break Ok(Ended { outcome, rollout, live });
             }
-            if let Some(outcome) = Outcome::of(&rollout, self.until) {
-                break Ok((outcome, rollout));
-            }
+            told = Some((rollout, live));
         };
         if let Some(spinner) = spinner {
             spinner.finish_and_clear();
@@ -254,12 +294,21 @@ impl Wait {
         result
     }
 
-    fn too_late(&self, model: &str) -> anyhow::Error {
+    /// # Errors
+    /// If nothing was told until then.
+    fn too_late(&self, model: &str, told: Option<(Rollout, Live)>, output: &Output) -> anyhow::Result<Ended> {
         let waited = duration(self.timeout.unwrap_or_default());
-        anyhow::anyhow!(
+        let said = format!(
             "after {waited} the rollout has not ended; it goes on: `understudy rollout status {model}` shows it, \
              `understudy rollout abort {model}` ends it"
-        )
+        );
+        let Some((rollout, live)) = told else { bail!(said) };
+        output.warning(said);
+        Ok(Ended {
+            outcome: None,
+            rollout,
+            live,
+        })
     }
 }
 
@@ -275,4 +324,29 @@ pub(super) async fn get(router: &Router, model: &str) -> anyhow::Result<(Rollout
         bail!("{model} had no rollout yet: start one with `understudy rollout start {model} VERSION`");
     };
     Ok((rollout, answer.live.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_comes_and_goes_is_told_once() {
+        let mut changes = Changes::default();
+        let mut told = |verdict: Verdict| {
+            let report = GateReport {
+                gate: "confidence".into(),
+                verdict: verdict.into(),
+                ..GateReport::default()
+            };
+            let live = Live {
+                gates: vec![report],
+                ..Live::default()
+            };
+            changes.take(&Rollout::default(), &live).len()
+        };
+        use Verdict::{Good, Undecided, Worse};
+        let course = [Undecided, Good, Undecided, Good, Worse, Undecided, Good];
+        assert_eq!(course.map(&mut told), [0, 1, 0, 0, 1, 1, 1]);
+    }
 }

@@ -2,23 +2,30 @@
 //!
 //! A pure function of what the router says and the terminal's width, so that its tests are pictures too.
 
+mod facts;
 #[cfg(test)]
 mod tests;
+
+use std::time::{Duration, SystemTime};
 
 use console::{Alignment, StyledObject, measure_text_width, pad_str, style, truncate_str};
 use understudy_protocol::v1::{
     ArmCard, ClassPairs, GateReport, Live, Moments, Phase, Rollout, ShadowCard, Sketch, Transition, Verdict,
 };
-use understudy_rollout::{scorecard, sketch};
+use understudy_rollout::{gates, scorecard, sketch};
 
-use super::words::{self, ppm, span};
+use super::words::{self, ppm};
 use crate::{
-    output::{printable, thousands},
+    output::{counted, printable, thousands},
     table::percent,
 };
 
 /// Cells of a bar of evidence.
 const BAR: usize = 8;
+/// Narrower terminals have no place for bars.
+const BARS_WIDTH: usize = 100;
+/// Columns of a fact's name.
+const FACT: usize = 11;
 /// Transitions that are shown.
 const LATEST: usize = 5;
 /// Classes that are told to have flipped.
@@ -31,6 +38,9 @@ pub(crate) struct View<'a> {
     pub(crate) live: &'a Live,
     /// Requests per second of the stable arm and of the candidate.
     pub(crate) rates: Option<(f64, f64)>,
+    /// How long ago the rollout was told as it is: its own clock is written every few seconds only.
+    pub(crate) since: Duration,
+    pub(crate) now: SystemTime,
     /// Columns; longer lines are cut.
     pub(crate) width: usize,
 }
@@ -42,7 +52,9 @@ impl View<'_> {
         page.push(style(words::title(self.rollout)).bold().to_string());
         page.push(course(self.rollout));
         page.push(String::new());
-        page.extend(self.facts());
+        for (name, text) in self.facts() {
+            page.extend(fact(name, &text, self.width));
+        }
         let sections = [self.arms(), self.gates(), self.mirrored(), self.labels(), self.latest()];
         for section in sections.into_iter().filter(|section| !section.is_empty()) {
             page.push(String::new());
@@ -54,69 +66,6 @@ impl View<'_> {
             text.push('\n');
         }
         text
-    }
-
-    fn facts(&self) -> Vec<String> {
-        let (rollout, live) = (self.rollout, self.live);
-        let mut facts = vec![fact("phase", &self.phase())];
-        if let Some(reason) = rollout.status.as_ref().map(|status| printable(&status.reason))
-            && !reason.is_empty()
-        {
-            facts.push(fact("because", &reason));
-        }
-        if rollout.is_over() {
-            return facts;
-        }
-        let mut weight = format!("{} wanted", ppm(words::wanted_ppm(rollout)));
-        let slice = live.slice.clone().unwrap_or_default();
-        let requests = |card: &Option<ArmCard>| card.as_ref().map_or(0, |card| card.requests);
-        let total = requests(&slice.stable) + requests(&slice.candidate);
-        if total > 0 {
-            let actual = requests(&slice.candidate) as f64 / total as f64;
-            weight += &format!(", {:.2}% actual of {}", actual * 100.0, counted(total, "request"));
-        }
-        if live.routers > 0 {
-            weight += &format!(
-                " · {} of {} have it",
-                live.routers_current,
-                counted(live.routers.into(), "router")
-            );
-        }
-        facts.push(fact("weight", &weight));
-        if !live.waiting_for.is_empty() {
-            facts.push(fact("waits for", &printable(&live.waiting_for)));
-        }
-        let leader = match live.leader.as_str() {
-            "" => style("none: nothing goes on until a router is elected")
-                .yellow()
-                .to_string(),
-            name => printable(name),
-        };
-        facts.push(fact("leader", &leader));
-        facts
-    }
-
-    fn phase(&self) -> String {
-        let rollout = self.rollout;
-        let state = words::state(rollout);
-        let Some(status) = &rollout.status else { return state };
-        let elapsed = span(words::time(status.elapsed));
-        let spec = words::spec(rollout);
-        let step = usize::try_from(status.step)
-            .ok()
-            .and_then(|index| spec.steps.get(index));
-        let of = match status.phase() {
-            Phase::Shadow => spec.shadow.map(|shadow| shadow.hold),
-            Phase::Baking => step.map(|step| step.hold),
-            Phase::Watching => Some(spec.watch),
-            Phase::Standby => Some(spec.standby),
-            Phase::Done | Phase::RolledBack | Phase::Superseded => return state,
-            _ => None,
-        };
-        match of {
-            Some(of) => format!("{state}, {elapsed} of {}", span(words::time(of))),
-            None => format!("{state} for {elapsed}"),
-        }
     }
 
     fn arms(&self) -> Vec<String> {
@@ -157,22 +106,32 @@ impl View<'_> {
     }
 
     fn gates(&self) -> Vec<String> {
+        let bars = self.width >= BARS_WIDTH;
         let row = |report: &GateReport| {
+            let worse = report.verdict() == Verdict::Worse;
             vec![
                 printable(&report.gate),
                 verdict(report.verdict()).to_string(),
-                evidence(report.e_worse, report.e_worse_threshold),
-                evidence(report.e_good, report.e_good_threshold),
+                evidence(report.e_worse, report.e_worse_threshold, bars),
+                // Its limit may be a laxer one than the other's, so both can be reached; then "worse" decides.
+                if worse {
+                    "-".to_owned()
+                } else {
+                    evidence(report.e_good, report.e_good_threshold, bars)
+                },
                 printable(&report.detail),
             ]
         };
         if self.live.gates.is_empty() {
             return Vec::new();
         }
-        columns(
+        let mut lines = columns(
             &["GATE", "VERDICT", "WORSE", "GOOD", "SEEN"],
             self.live.gates.iter().map(row).collect(),
-        )
+        );
+        let legend = "WORSE, GOOD: evidence in % of what rolls it back, or lets it be promoted";
+        lines.push(style(legend).dim().to_string());
+        lines
     }
 
     /// What mirrored requests say.
@@ -186,10 +145,10 @@ impl View<'_> {
         let Some(card) = live.or(settled) else {
             return Vec::new();
         };
-        let mut lines = vec![fact("mirrored", &mirrored(card))];
+        let mut lines = fact("mirrored", &mirrored(card), self.width);
         if let Some(classes) = &card.classes {
             let text = agreement(classes, &self.rollout.labels);
-            lines.extend(text.map(|text| fact("agreement", &text)));
+            lines.extend(text.into_iter().flat_map(|text| fact("agreement", &text, self.width)));
         }
         if let Some(texts) = &card.texts {
             let length = mean(texts.log_length_ratio.as_ref()).map(f64::exp);
@@ -198,7 +157,7 @@ impl View<'_> {
             said.extend(length.map(|ratio| format!("{ratio:.2} times as long")));
             said.extend(grounding.map(|less| format!("{:+.1} points of supported claims", less * 100.0)));
             if !said.is_empty() {
-                lines.push(fact("texts", &said.join(", ")));
+                lines.extend(fact("texts", &said.join(", "), self.width));
             }
         }
         lines
@@ -223,10 +182,11 @@ impl View<'_> {
         if (stable.as_str(), candidate.as_str()) == ("none", "none") {
             return Vec::new();
         }
-        vec![fact(
+        fact(
             "labels",
             &format!("right: stable {stable}, candidate {candidate}"),
-        )]
+            self.width,
+        )
     }
 
     fn latest(&self) -> Vec<String> {
@@ -248,8 +208,26 @@ impl View<'_> {
     }
 }
 
-fn fact(name: &str, text: &str) -> String {
-    format!("{}{text}", style(format!("{name:<11}")).dim())
+/// A name and a text, which is wrapped at words.
+fn fact(name: &str, text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last().map_or(0, |line| measure_text_width(line));
+        let wide = FACT + line + 1 + measure_text_width(word);
+        match lines.last_mut() {
+            Some(last) if line == 0 => last.push_str(word),
+            Some(last) if wide <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    names
+        .zip(lines)
+        .map(|(name, line)| format!("{}{line}", style(format!("{name:<FACT$}")).dim()))
+        .collect()
 }
 
 /// `load ● shadow ● 1% ● 5% ◐ 25% ○ 50% ○ 100% ○ watch ○ standby ○`
@@ -331,37 +309,15 @@ pub(crate) fn verdict(verdict: Verdict) -> StyledObject<&'static str> {
     }
 }
 
-/// `███░░░░░ 3.1/20`: logarithmic, as evidence multiplies.
-fn evidence(e: f64, threshold: f64) -> String {
-    // What is no number compares as false.
-    let filled = if e >= threshold {
-        BAR
-    } else if e > 1.0 && threshold > 1.0 {
-        (1..BAR)
-            .take_while(|&cells| cells as f64 <= e.ln() / threshold.ln() * BAR as f64)
-            .count()
-    } else {
-        0
-    };
-    format!(
-        "{}{} {}/{}",
-        "█".repeat(filled),
-        "░".repeat(BAR - filled),
-        short(e),
-        short(threshold)
-    )
-}
-
-/// `0.31`, `3.1`, `1,204`, `1.2e7`
-fn short(number: f64) -> String {
-    match number {
-        n if n.is_infinite() => "∞".into(),
-        n if n.is_nan() || n < 0.005 => "0".into(),
-        n if n < 1.0 => format!("{n:.2}"),
-        n if n < 10.0 => format!("{n:.1}").trim_end_matches(".0").to_owned(),
-        n if n < 10_000.0 => format!("{n:.0}"),
-        n => format!("{n:.1e}"),
+/// `███░░░░░  38%`: how much of the evidence that decides is there. What is almost enough is not enough.
+fn evidence(value: f64, threshold: f64, bars: bool) -> String {
+    let part = gates::reached(value, threshold);
+    let percent = format!("{:>3.0}%", (part * 100.0).floor());
+    if !bars {
+        return percent;
     }
+    let filled = (1..=BAR).take_while(|&cells| cells as f64 <= part * BAR as f64).count();
+    format!("{}{} {percent}", "█".repeat(filled), "░".repeat(BAR - filled))
 }
 
 /// Server faults, with the callers that met any.
@@ -473,11 +429,6 @@ fn percent_short(part: u64, all: u64) -> String {
         return "0%".into();
     }
     percent((part as f64 / all as f64 * 1e4).round() / 1e4)
-}
-
-fn counted(number: u64, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", thousands(number))
 }
 
 /// `14:03:12`

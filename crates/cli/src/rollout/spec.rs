@@ -8,6 +8,7 @@ mod field;
 mod message;
 mod node;
 mod toml;
+mod written;
 mod yaml;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -172,6 +174,7 @@ impl Plan {
                 .fill(stable, candidate, None)
                 .map_err(|fault| anyhow::anyhow!(fault.problem))?,
         };
+        self.options.check_use(&draft.spec)?;
         match draft.spec.check() {
             Ok(()) => Ok(draft),
             Err(invalid) => Err(anyhow::anyhow!(self.say(&invalid.field, &invalid.problem))),
@@ -206,12 +209,7 @@ impl Plan {
     fn say(&self, field: &str, problem: &str) -> String {
         let field = field.strip_prefix("spec.").unwrap_or(field);
         let shown = field.split('.').map(file_key).collect::<Vec<_>>().join(".");
-        let unit = if field.ends_with("_ppm") {
-            " (in parts per million)"
-        } else {
-            ""
-        };
-        let said = format!("{shown}: {problem}{unit}");
+        let said = format!("{shown}: {problem}");
         if let Some(flag) = self.options.flag_of(field) {
             return format!("{flag}: {said}");
         }
@@ -269,6 +267,24 @@ impl SpecOptions {
         put(self.watch, &mut spec.watch);
         put(self.standby, &mut spec.standby);
         draft.keep_text |= self.keep_text;
+    }
+
+    /// Flags that would do nothing.
+    fn check_use(&self, spec: &Spec) -> anyhow::Result<()> {
+        let strategy = StrategyChoice::of(spec.strategy);
+        ensure!(
+            self.hold.is_none() || spec.shadow.is_some() || !spec.steps.is_empty(),
+            "--hold: a rollout of strategy {strategy} without a shadow stage has nothing to hold: leave it out, or add --shadow 10"
+        );
+        ensure!(
+            self.requests_min.is_none() || !spec.steps.is_empty(),
+            "--requests-min: a rollout of strategy {strategy} has no steps that count requests: leave it out"
+        );
+        ensure!(
+            self.pairs_min.is_none() || spec.shadow.is_some(),
+            "--pairs-min: this rollout has no shadow stage: add --shadow 10, or leave it out"
+        );
+        Ok(())
     }
 
     /// The flag that set this field of the message.
@@ -455,6 +471,17 @@ fn strategy_of(text: &str) -> Result<Strategy, String> {
         let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
         format!("{text:?} is no strategy: choose from {}", names.join(", "))
     })
+}
+
+impl StrategyChoice {
+    fn of(strategy: Strategy) -> &'static str {
+        match strategy {
+            Strategy::Canary => "canary",
+            Strategy::BlueGreen => "blue-green",
+            Strategy::Shadow => "shadow",
+            Strategy::Ab => "ab",
+        }
+    }
 }
 
 impl From<StrategyChoice> for Strategy {

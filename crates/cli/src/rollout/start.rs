@@ -4,12 +4,13 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use understudy_protocol::v1::{ListModelsRequest, ModelSummary, StartRolloutRequest};
+use understudy_protocol::v1::{ListModelsRequest, ModelSummary, RolloutSpec, StartRolloutRequest};
 
 use super::{
-    follow::{Changes, Follow, Tell, Wait},
+    follow::{Changes, Ended, Follow, Tell, Wait},
+    forecast,
     spec::SpecOptions,
-    words::{self, Outcome, Until},
+    words::{self, Until},
 };
 use crate::{
     output::{Output, time},
@@ -35,7 +36,12 @@ A spec file has the same parts and more, e.g.:
   gates: {alpha: 0.05, errors: {ratio_max: 1.5}, agreement: off}
   webhooks: [{url: 'https://example.org/hook', secret_env: HOOK_SECRET}]
 
-With --wait it exits with 0 if the candidate was promoted, 3 if it was rolled back, 4 if the rollout paused.";
+TIME is a number with its unit, e.g. 30s, 10m or 1h; without a unit it is seconds. PERCENT may have its sign: 5 is 5%.
+All keys of a spec file with their meaning and defaults:
+  understudy rollout start sentiment v2 --dry-run
+
+With --wait it exits with 0 if the candidate was promoted, 3 if it was rolled back, 4 if the rollout paused, 5 if the
+--timeout was over before.";
 
 /// Brings a new version into service, step by step and by evidence
 ///
@@ -55,6 +61,9 @@ pub(crate) struct StartOptions {
     /// End a running rollout of the model in favour of this one
     #[arg(long)]
     supersede: bool,
+    /// Check everything, print the plan with every key, its value and its meaning as a spec file, and begin nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
     /// Wait until the rollout has ended
     #[arg(long)]
     wait: bool,
@@ -90,6 +99,17 @@ impl StartOptions {
         let version = self.version.as_deref();
         let names = find(&models, model, version, plan.candidate())?;
         let draft = plan.draft(&names.stable, &names.candidate)?;
+        if self.dry_run {
+            let written = draft.written(&names.model);
+            let spec: RolloutSpec = draft.into();
+            if output.is_json() {
+                output.message(&spec)?;
+            } else {
+                output.raw(written.as_bytes())?;
+                output.remark(format_args!("\n{}\nNothing was begun.", forecast::outline(&spec)));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let request = StartRolloutRequest {
             model: names.model.clone(),
             spec: Some(draft.into()),
@@ -108,6 +128,7 @@ impl StartOptions {
                 output.message(&rollout)?;
             } else {
                 output.line(format_args!("{} begins", words::title(&rollout)))?;
+                output.remark(forecast::outline(&words::spec(&rollout)));
                 output.remark(format_args!(
                     "see how it goes:  understudy rollout watch {0}\nend it:           understudy rollout abort {0}",
                     rollout.model
@@ -124,23 +145,20 @@ impl StartOptions {
             tell: Tell::Remark,
         };
         let follow = Follow::new(router, &rollout.model, rollout.number);
-        let (outcome, rollout) = wait.run(follow, Some(Changes::since(&rollout)), output).await?;
-        finish(output, outcome, &rollout)
+        let ended = wait.run(follow, Some(Changes::since(&rollout)), output).await?;
+        finish(output, &ended)
     }
 }
 
 /// Tells how it ended.
-pub(super) fn finish(
-    output: &Output,
-    outcome: Outcome,
-    rollout: &understudy_protocol::v1::Rollout,
-) -> anyhow::Result<ExitCode> {
+pub(super) fn finish(output: &Output, ended: &Ended) -> anyhow::Result<ExitCode> {
     if output.is_json() {
-        output.message(rollout)?;
+        output.message(&ended.rollout)?;
     } else {
-        output.line(words::sentence(rollout))?;
+        output.line(words::sentence(&ended.rollout))?;
+        ended.verdicts().iter().for_each(|said| output.remark(said));
     }
-    Ok(outcome.exit_code().into())
+    Ok(ended.exit_code().into())
 }
 
 /// Completes what was typed. A single name is the version if it is no model's name.
@@ -167,6 +185,13 @@ fn find(
         (Some(model), version) => match (named(model), version) {
             (Some(summary), version) => (summary, version),
             (None, None) if only().is_ok_and(|summary| has(summary, model)) => (only()?, Some(model)),
+            (None, None) if routed.iter().any(|summary| has(summary, model)) => {
+                let names: Vec<_> = routed.iter().map(|summary| summary.model.as_str()).collect();
+                bail!(
+                    "which model is meant? Name one of {} before the version: understudy rollout start MODEL {model}",
+                    names.join(", ")
+                );
+            }
             (None, _) => bail!("there is no model {model}: `understudy models list` shows what there is"),
         },
         (None, version) => (only()?, version),
@@ -258,7 +283,13 @@ mod tests {
                 None,
                 "which model is meant? Name one of sentiment, critic",
             ),
-            (&two, Some("v2"), None, "there is no model v2"),
+            (
+                &two,
+                Some("v2"),
+                None,
+                "Name one of sentiment, critic before the version: understudy rollout start MODEL v2",
+            ),
+            (&two, Some("v7"), None, "there is no model v7"),
             (&two, Some("critic"), None, "v2 of critic serves already"),
             (&one, Some("sentiment"), Some("v9"), "choose one of v1, v2, v3"),
             (&one, Some("draft"), None, "draft has no route yet"),

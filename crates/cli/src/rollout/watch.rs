@@ -3,7 +3,10 @@
 mod rates;
 mod screen;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::Context as _;
 use console::style;
@@ -13,7 +16,7 @@ use understudy_protocol::v1::{AbortRolloutRequest, Live, PauseRolloutRequest, Re
 
 use self::{rates::Rates, screen::Screen};
 use super::{
-    follow::{Follow, Tell, Wait, get},
+    follow::{Ended, Follow, Tell, Wait, get},
     picture::View,
     words::{self, Outcome, Until},
 };
@@ -47,6 +50,7 @@ pub(super) async fn run(router: &Router, output: &Output, model: &str, until: Un
         live,
         rates: Rates::default(),
         started: Instant::now(),
+        told: Instant::now(),
         asking: false,
         remark: String::new(),
     };
@@ -55,7 +59,18 @@ pub(super) async fn run(router: &Router, output: &Output, model: &str, until: Un
     drop(screen);
     output.raw(session.view(usize::MAX).draw().as_bytes())?;
     let outcome = result?;
-    Ok(outcome.map_or(0, Outcome::exit_code).into())
+    let ended = Ended {
+        outcome,
+        rollout: session.rollout,
+        live: session.live,
+    };
+    if outcome.is_none() {
+        output.remark(format_args!(
+            "the watch has ended, the rollout has not: `understudy rollout status {model}` shows it"
+        ));
+    }
+    ended.verdicts().iter().for_each(|said| output.remark(said));
+    Ok(ended.exit_code().into())
 }
 
 /// One line for each change and nothing else.
@@ -65,9 +80,10 @@ async fn lines(router: &Router, output: &Output, model: &str, until: Until) -> a
         timeout: None,
         tell: Tell::Answer,
     };
-    let (outcome, rollout) = wait.run(Follow::new(router, model, 0), None, output).await?;
-    output.remark(words::sentence(&rollout));
-    Ok(outcome.exit_code().into())
+    let ended = wait.run(Follow::new(router, model, 0), None, output).await?;
+    output.remark(words::sentence(&ended.rollout));
+    ended.verdicts().iter().for_each(|said| output.remark(said));
+    Ok(ended.exit_code().into())
 }
 
 struct Session {
@@ -75,6 +91,8 @@ struct Session {
     live: Live,
     rates: Rates,
     started: Instant,
+    /// When the rollout was first told as it is.
+    told: Instant,
     /// Whether to abort was asked.
     asking: bool,
     /// What the last key led to.
@@ -87,6 +105,8 @@ impl Session {
             rollout: &self.rollout,
             live: &self.live,
             rates: self.rates.get(),
+            since: self.told.elapsed(),
+            now: SystemTime::now(),
             width,
         }
     }
@@ -107,6 +127,9 @@ impl Session {
                     Some((rollout, live)) => {
                         if let Some(slice) = &live.slice {
                             self.rates.push(self.started.elapsed(), slice);
+                        }
+                        if (rollout.number, rollout.generation) != (self.rollout.number, self.rollout.generation) {
+                            self.told = Instant::now();
                         }
                         (self.rollout, self.live) = (rollout, live);
                     }

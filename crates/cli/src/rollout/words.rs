@@ -15,6 +15,9 @@ pub(crate) enum Outcome {
     Superseded,
 }
 
+/// What a script is told if the command ended before the rollout did: by a key, a signal or its own `--timeout`.
+pub(crate) const ENDED_BEFORE: u8 = 5;
+
 /// Until when a command waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Until {
@@ -111,16 +114,28 @@ fn at(rollout: &Rollout, phase: Phase, step: u32) -> String {
         return name(phase).into();
     }
     let spec = spec(rollout);
+    let does = match phase {
+        Phase::Judging if waits_for_promote(rollout) => "waits for `rollout promote`",
+        phase => name(phase),
+    };
     match usize::try_from(step).ok().and_then(|step| spec.steps.get(step)) {
         Some(found) => format!(
-            "step {} of {} at {}, {}",
+            "step {} of {} at {}, {does}",
             step + 1,
             spec.steps.len(),
             ppm(found.weight_ppm),
-            name(phase)
         ),
         None => name(phase).into(),
     }
+}
+
+/// Whether the hold of a manual step is over, and nobody has opened its gate.
+pub(crate) fn waits_for_promote(rollout: &Rollout) -> bool {
+    let Some(status) = &rollout.status else { return false };
+    let spec = rollout.spec.as_ref();
+    let step = usize::try_from(status.step).ok();
+    let step = step.zip(spec).and_then(|(step, spec)| spec.steps.get(step));
+    status.phase() == Phase::Judging && !status.approved && step.is_some_and(|step| step.manual)
 }
 
 pub(crate) fn is_of_step(phase: Phase) -> bool {
@@ -152,6 +167,9 @@ pub(crate) fn change(transition: &Transition) -> String {
     let (to, weight) = (name(transition.to()), ppm(transition.weight_ppm));
     match transition.from() {
         Phase::Unspecified => format!("{to} at {weight}"),
+        Phase::Judging if transition.to() == Phase::Judging => format!("manual gate opened at {weight}"),
+        // Another share while it goes back.
+        from if from == transition.to() => format!("{to}, now at {weight}"),
         from => format!("{} → {to} at {weight}", name(from)),
     }
 }

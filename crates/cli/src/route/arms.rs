@@ -8,7 +8,7 @@ use understudy_protocol::{name, v1::Arm};
 use crate::table::percent;
 
 /// One million parts are all of the traffic.
-const ALL_PPM: u32 = 1_000_000;
+pub(crate) const ALL_PPM: u32 = 1_000_000;
 
 /// The name of an arm that stands alone.
 const ONLY_ARM: &str = "stable";

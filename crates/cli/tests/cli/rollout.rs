@@ -115,7 +115,7 @@ async fn mistakes_are_told_with_their_line_and_nothing_begins() {
         (
             "b.yaml",
             "steps:\n  - 50%\n  - weight: 5%\n",
-            "b.yaml:3:5: steps[1].weight: 50000 is not above the step before",
+            "b.yaml:3:5: steps[1].weight: 5% is not above the step before, 50%",
         ),
         (
             "c.toml",
@@ -133,11 +133,16 @@ async fn mistakes_are_told_with_their_line_and_nothing_begins() {
         (&["nobody"][..], 1, "there is no model nobody"),
         (&["sentiment", "v1"], 1, "v1 of sentiment serves already"),
         (&["sentiment", "v9"], 1, "choose one of v1, v2"),
-        (&["--steps", "50,5"], 1, "--steps: steps[1].weight: 50000 is not above"),
+        (&["--steps", "50,5"], 1, "--steps: steps[1].weight: 5% is not above"),
         (
             &["--strategy", "blue-green", "--steps", "50"],
             1,
             "--steps: steps: only the strategies canary and ab",
+        ),
+        (
+            &["--strategy", "blue-green", "--hold", "5m"],
+            1,
+            "--hold: a rollout of strategy blue-green without a shadow stage has nothing to hold",
         ),
         (&["--spec", "nowhere.yaml"], 1, "cannot read --spec nowhere.yaml"),
         (&["--strategy", "red"], 2, "blue-green"),
@@ -153,7 +158,10 @@ async fn mistakes_are_told_with_their_line_and_nothing_begins() {
 #[tokio::test]
 async fn what_only_the_router_finds_wrong_is_told_by_line_too() {
     let fake = FakeRouter::start().await;
-    let (_folder, path) = file("spec.yaml", "candidate: v2\n\nwebhooks:\n  - url: ftp://example.org\n");
+    let (_folder, path) = file(
+        "spec.yaml",
+        "candidate: v2\n\nwebhooks:\n  - url: ftp://example.org\n    secret_env: HOOK\n",
+    );
     for (field, said) in [
         (
             "spec.webhooks[0].url",
@@ -208,7 +216,7 @@ async fn scripts_learn_the_outcome_by_the_exit_code() {
         .insert("sentiment".into(), (now.clone(), live.clone()));
     let ran = rollout(&fake, &["wait", "--timeout", "200ms"]).await;
     assert!(
-        ran.code == 1 && ran.stderr.contains("after 200 ms the rollout has not ended"),
+        ran.code == 5 && ran.stderr.contains("after 200 ms the rollout has not ended"),
         "{ran:?}"
     );
 }
@@ -252,8 +260,12 @@ async fn a_watch_in_a_pipe_is_one_line_for_each_change() {
     .into();
     let ran = rollout(&fake, &["watch"]).await;
     assert_eq!(ran.code, 3, "{ran:?}");
-    let lines: Vec<_> = ran.stdout.lines().collect();
-    assert_eq!(lines.len(), 3, "{ran:?}");
+    let mut lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{ran:?}");
+    assert_eq!(
+        lines.remove(0),
+        "sentiment: v1 → v2 (canary, rollout 1): step 2 of 4 at 5%, baking"
+    );
     assert!(
         lines[0].ends_with("  baking → judging at 5%: held for 60 s (controller r1)"),
         "{ran:?}"
@@ -341,6 +353,81 @@ async fn commands_need_no_model_when_only_one_can_be_meant() {
 }
 
 #[tokio::test]
+async fn an_abort_says_what_else_helps() {
+    let fake = FakeRouter::start().await;
+    let (now, live) = running();
+    let refused = || {
+        Some(status::reason(
+            Code::FailedPrecondition,
+            "it has gone back",
+            "NOT_IN_THIS_PHASE",
+        ))
+    };
+    fake.state()
+        .rollouts
+        .insert("sentiment".into(), (now.clone(), live.clone()));
+    fake.state().refusal = refused();
+    let ran = rollout(&fake, &["abort"]).await;
+    assert!(ran.code == 1 && ran.stderr.contains("it has gone back"), "{ran:?}");
+    let back = after(&now, Phase::RolledBack, 0, "lunch");
+    fake.state().rollouts.insert("sentiment".into(), (back, live));
+    fake.state().refusal = refused();
+    let ran = rollout(&fake, &["abort"]).await;
+    assert!(
+        ran.code == 0 && ran.stdout.contains("rolled back: lunch"),
+        "it is done: {ran:?}"
+    );
+    fake.state().refusal = Some(Status::unavailable("the registry does not answer"));
+    let ran = rollout(&fake, &["abort"]).await;
+    assert!(
+        ran.code == 1 && ran.stderr.contains("rollout abort sentiment --local"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_prints_the_plan_and_begins_nothing() {
+    let fake = FakeRouter::start().await;
+    let ran = rollout(&fake, &["start", "--dry-run", "--steps", "5,50"]).await;
+    for said in [
+        "model: sentiment\n",
+        "candidate: v2 ",
+        "  - weight: 50%\n",
+        "progress_deadline: 1h ",
+    ] {
+        assert!(ran.code == 0 && ran.stdout.contains(said), "{said}: {ran:?}");
+    }
+    assert!(
+        ran.stderr
+            .contains("plan: shadow with 10% of the requests → 5% → 50% → 100%")
+    );
+    assert_eq!(fake.state().started, []);
+    let (_folder, path) = file("again.yaml", &ran.stdout);
+    let ran = rollout(&fake, &["start", "--spec", &path]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(started(&fake).spec.unwrap().steps.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_compared_only_says_how_it_came_out() {
+    let fake = FakeRouter::start().await;
+    let (mut now, live) = running();
+    now.spec.as_mut().unwrap().strategy = Strategy::Shadow.into();
+    fake.state()
+        .rollouts
+        .insert("sentiment".into(), (now.clone(), live.clone()));
+    fake.state().course = [Ok((after(&now, Phase::Done, 0, "compared only"), live))].into();
+    let ran = rollout(&fake, &["wait"]).await;
+    assert!(
+        ran.code == 0
+            && ran
+                .stderr
+                .contains("errors: undecided (1.0% of 100 against 1.0% of 1,900)"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_there_is_to_see() {
     let fake = FakeRouter::start().await;
     let (now, live) = running();
@@ -349,7 +436,10 @@ async fn what_there_is_to_see() {
     for said in [
         "load ●  shadow ●  1% ●  5% ◐  25% ○  50% ○  100% ○  watch ○  standby ○\n",
         "5% wanted, 5.00% actual of 2,000 requests · 1 of 1 router have it",
-        "waits for  the step's hold: 12 s of 60 s\n",
+        "phase      step 2 of 4 at 5%, baking, 12 s of 60 s\n",
+        "waits for  the step's hold\n",
+        "then       25%\n",
+        "errors  undecided  ░░░░░░░░   0%  ███░░░░░  46%  1.0% of 100 against 1.0% of 1,900\n",
     ] {
         assert!(ran.code == 0 && ran.stdout.contains(said), "{said}: {ran:?}");
     }

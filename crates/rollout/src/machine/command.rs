@@ -53,11 +53,21 @@ impl Rollout {
     fn over(&self, command: &Command) -> Refused {
         let stable = &self.spec.stable;
         match command {
-            Command::Undo { .. } if self.phase == Phase::Done && self.candidate_weight_ppm() > 0 => self.refuse(
-                format!("{stable} left the route: start a rollout of {stable} to go back"),
-            ),
+            Command::Undo { .. } if self.is_promoted() => self.refuse(format!(
+                "{stable} left the route: start a rollout of {stable} to go back"
+            )),
+            Command::Undo { .. } => self.refuse("nothing was promoted that could be undone"),
+            Command::Abort { .. } if self.is_promoted() => self.refuse(format!(
+                "to give all traffic back to {stable}, use `understudy rollout undo`"
+            )),
+            Command::Abort { .. } => self.refuse("there is nothing to give back"),
             _ => self.refuse("start another one"),
         }
+    }
+
+    /// Over, with all traffic on the candidate.
+    fn is_promoted(&self) -> bool {
+        self.phase == Phase::Done && self.candidate_weight_ppm() > 0
     }
 
     fn hold(&self, reason: &str) -> Result<Next, Refused> {

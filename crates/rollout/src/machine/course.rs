@@ -119,11 +119,11 @@ impl Rollout {
             }
             Phase::Standby => Next::Wait(self.clock("the standby time", self.spec.standby)),
             Phase::RollingBack { reason, candidate_ppm } => self.go_back(observation, reason, *candidate_ppm),
-            Phase::Paused { reason, .. } => {
-                let mut what = format!("an operator to resume or abort it: paused, {reason}");
+            Phase::Paused { .. } => {
+                let mut what = "an operator to resume or abort it".to_owned();
                 let reports = self.reports(observation);
                 if let Some(report) = reports.iter().find(|report| report.verdict == Verdict::Worse) {
-                    what = format!("{what}; abort it: {}", worse(report));
+                    what = format!("{what}; better abort: {}", worse(report));
                 }
                 Next::Wait(what)
             }

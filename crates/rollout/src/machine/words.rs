@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Observation, Rollout, Stage, course::Next};
-use crate::{gates::Report, machine::Phase};
+use crate::{
+    gates::{self, Report},
+    machine::Phase,
+};
 
 impl Rollout {
     /// What it waits for, in words.
@@ -51,8 +54,8 @@ pub(super) fn worse(report: &Report) -> String {
 /// A gate that does not say "good" yet.
 pub(super) fn unproved(report: &Report) -> String {
     let (gate, detail) = (&report.gate, &report.detail);
-    let (found, threshold) = (amount(report.e_good), amount(report.e_good_threshold));
-    format!("{gate} ({detail}, {} = {found} of {threshold})", evidence(gate))
+    let reached = (gates::reached(report.e_good, report.e_good_threshold) * 100.0).floor();
+    format!("{gate} ({detail}; {reached:.0}% of the evidence)")
 }
 
 fn evidence(gate: &str) -> &'static str {
@@ -75,7 +78,7 @@ pub(super) fn amount(value: f64) -> String {
 }
 
 /// E.g. "5%", "0.25%".
-pub(super) fn percent(ppm: u32) -> String {
+pub(crate) fn percent(ppm: u32) -> String {
     format!("{}%", f64::from(ppm) / 1e4)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Gates, ShadowStage, Spec, Step, Strategy};
-use crate::split::PPM;
+use crate::{machine::percent, split::PPM};
 
 /// Most steps of a rollout.
 const STEPS_MAX: usize = 32;
@@ -83,10 +83,10 @@ impl Spec {
 impl ShadowStage {
     fn check(&self) -> Result<(), Invalid> {
         demand((1..=PPM).contains(&self.sample_ppm), "shadow.sample_ppm", || {
-            format!("{} is not from 1 to 1,000,000", self.sample_ppm)
+            format!("{} is not from 0.0001% to 100%", percent(self.sample_ppm))
         })?;
         demand(self.noise_ppm <= PPM, "shadow.noise_ppm", || {
-            format!("{} is above 1,000,000", self.noise_ppm)
+            format!("{} is above 100%", percent(self.noise_ppm))
         })?;
         short(self.hold, "shadow.hold")
     }
@@ -97,10 +97,17 @@ impl Step {
         let weight = self.weight_ppm;
         let field = format!("steps[{index}].weight_ppm");
         demand((1..PPM).contains(&weight), &field, || {
-            format!("{weight} is not from 1 to 999,999; the promotion to 1,000,000 follows the last step by itself")
+            format!(
+                "{} is not from 0.0001% to 99.9999%; the promotion to 100% follows the last step by itself",
+                percent(weight)
+            )
         })?;
         demand(weight > before, &field, || {
-            format!("{weight} is not above the step before, {before}; weights must ascend")
+            format!(
+                "{} is not above the step before, {}; weights must ascend",
+                percent(weight),
+                percent(before)
+            )
         })?;
         short(self.hold, &format!("steps[{index}].hold"))
     }
@@ -158,7 +165,7 @@ fn between(value: f64, low: f64, high: f64, field: &str) -> Result<(), Invalid> 
 
 fn share(value: f64, field: &str) -> Result<(), Invalid> {
     demand((0.0..1.0).contains(&value), field, || {
-        format!("{value} is not a share from 0 up to, but not, 1")
+        format!("{}% is not from 0% to less than 100%", value * 100.0)
     })
 }
 

@@ -34,11 +34,11 @@ fn fields_are_named_as_in_the_protocol() {
         (problem(|s| s.steps.clear()), "steps: 0 steps; a canary has 1 to 32"),
         (
             problem(|s| s.steps[2].weight_ppm = 50_000),
-            "steps[2].weight_ppm: 50000 is not above the step before, 50000; weights must ascend",
+            "steps[2].weight_ppm: 5% is not above the step before, 5%; weights must ascend",
         ),
         (
             problem(|s| s.steps[3].weight_ppm = 1_000_000),
-            "steps[3].weight_ppm: 1000000 is not from 1 to 999,999; the promotion to 1,000,000 follows the last step by itself",
+            "steps[3].weight_ppm: 100% is not from 0.0001% to 99.9999%; the promotion to 100% follows the last step by itself",
         ),
         (
             problem(|s| s.steps[0].hold = Duration::from_secs(31 * 86_400)),
@@ -51,7 +51,7 @@ fn fields_are_named_as_in_the_protocol() {
                     ..ShadowStage::default()
                 })
             }),
-            "shadow.sample_ppm: 0 is not from 1 to 1,000,000",
+            "shadow.sample_ppm: 0% is not from 0.0001% to 100%",
         ),
         (
             problem(|s| s.strategy = Strategy::BlueGreen),

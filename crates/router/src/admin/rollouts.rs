@@ -16,7 +16,7 @@ use understudy_protocol::{
         AbortRolloutRequest, AbortRolloutResponse, GetRolloutRequest, GetRolloutResponse, ListDisagreementsRequest,
         ListDisagreementsResponse, ListRolloutsRequest, ListRolloutsResponse, PauseRolloutRequest,
         PauseRolloutResponse, Phase, PromoteRolloutRequest, PromoteRolloutResponse, ResumeRolloutRequest,
-        ResumeRolloutResponse, Rollout, StartRolloutRequest, StartRolloutResponse, UndoRolloutRequest,
+        ResumeRolloutResponse, Rollout, StartRolloutRequest, StartRolloutResponse, Strategy, UndoRolloutRequest,
         UndoRolloutResponse, WatchRolloutRequest, WatchRolloutResponse, rollouts_server::Rollouts,
     },
 };
@@ -131,11 +131,11 @@ impl Rollouts for Admin {
         let UndoRolloutRequest { model, reason } = request.into_inner();
         let reason = or(reason, || format!("undone by {by}"));
         let rollout = self.rollout(&model).await?;
-        let rollout = if rollout
-            .status
+        let promoted = rollout
+            .spec
             .as_ref()
-            .is_some_and(|status| status.phase() == Phase::Done)
-        {
+            .is_some_and(|spec| spec.strategy() != Strategy::Shadow);
+        let rollout = if promoted && rollout.phase() == Phase::Done {
             self.start_back(&by, &rollout, &reason).await?
         } else {
             self.command(&model, &by, &Command::Undo { reason }, "").await?

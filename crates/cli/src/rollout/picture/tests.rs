@@ -1,5 +1,5 @@
 use understudy_protocol::v1::{
-    ClassPairs, Distinct, LabelCard, Predictions, RolloutSpec, RolloutStatus, ShadowStage, Slice, Step, Strategy,
+    ClassPairs, Distinct, Gates, LabelCard, Predictions, RolloutSpec, RolloutStatus, ShadowStage, Slice, Step, Strategy,
 };
 
 use super::*;
@@ -40,9 +40,16 @@ fn rollout(phase: Phase, step: u32) -> Rollout {
             stable: "v1".into(),
             strategy: Strategy::Canary.into(),
             shadow: Some(ShadowStage {
+                sample_ppm: 100_000,
                 hold: seconds(60),
+                pairs_min: 200,
                 ..ShadowStage::default()
             }),
+            gates: Some(Gates {
+                proof: Some(true),
+                ..Gates::default()
+            }),
+            progress_deadline: seconds(3600),
             steps: [10_000, 50_000, 250_000, 500_000].map(step_of).to_vec(),
             watch: seconds(600),
             standby: seconds(600),
@@ -162,13 +169,19 @@ fn live() -> Live {
         candidate_ready: 1,
         leader: "r1".into(),
         waiting_for: "the step's hold: 12 s of 60 s".into(),
+        aborted_locally: false,
     }
 }
 
-/// Compares with a picture in `golden`, which is what a person would see.
+/// Compares with a picture in `golden`, which is what a person would see. `UPDATE_GOLDEN=1` draws it anew.
 fn expect(name: &str, view: &View<'_>, golden: &str) {
     console::set_colors_enabled(false);
     let drawn = view.draw();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rollout/picture/golden");
+        std::fs::write(folder.join(name), drawn).unwrap();
+        return;
+    }
     assert!(drawn == golden, "golden/{name} should be\n{drawn}");
 }
 
@@ -183,6 +196,8 @@ fn view<'a>(rollout: &'a Rollout, live: &'a Live) -> View<'a> {
         rollout,
         live,
         rates: None,
+        since: Duration::from_secs(2),
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_785_000_000 + 155),
         width: usize::MAX,
     }
 }
@@ -281,22 +296,56 @@ fn nothing_but_a_name_can_be_drawn() {
 }
 
 #[test]
-fn evidence_is_logarithmic() {
-    for (e, bar) in [
-        (0.0, "░░░░░░░░ 0/256"),
-        (1.0, "░░░░░░░░ 1/256"),
-        (2.0, "█░░░░░░░ 2/256"),
-        (16.0, "████░░░░ 16/256"),
-        (255.0, "███████░ 255/256"),
-        (256.0, "████████ 256/256"),
-        (f64::INFINITY, "████████ ∞/256"),
-        (f64::NAN, "░░░░░░░░ 0/256"),
-    ] {
-        assert_eq!(evidence(e, 256.0), bar);
+fn a_manual_gate_names_the_command_that_opens_it() {
+    let mut rollout = rollout(Phase::Judging, 1);
+    rollout.spec.as_mut().unwrap().steps[1].manual = true;
+    let live = Live {
+        waiting_for: "an operator's promote: the step at 5% is manual".into(),
+        aborted_locally: true,
+        ..live()
+    };
+    let drawn = View {
+        width: 80,
+        ..view(&rollout, &live)
     }
-    assert_eq!(evidence(f64::NAN, f64::NAN), "░░░░░░░░ 0/0");
+    .draw();
+    for said in [
+        "phase      step 2 of 4 at 5%, waits for `rollout promote` for 14 s\n",
+        "command    understudy rollout promote sentiment\n",
+        "then       25%\n",
+        "here       aborted on this router alone: ",
+    ] {
+        assert!(drawn.contains(said), "{said}{drawn}");
+    }
+}
+
+#[test]
+fn evidence_is_a_part_of_what_decides() {
+    for (e, threshold, bar) in [
+        (0.0, 256.0, "░░░░░░░░   0%"),
+        (1.0, 256.0, "░░░░░░░░   0%"),
+        (2.0, 256.0, "█░░░░░░░  12%"),
+        (16.0, 256.0, "████░░░░  50%"),
+        (255.0, 256.0, "███████░  99%"),
+        (256.0, 256.0, "████████ 100%"),
+        (f64::INFINITY, 256.0, "████████ 100%"),
+        (f64::NAN, 256.0, "░░░░░░░░   0%"),
+        (f64::NAN, f64::NAN, "░░░░░░░░   0%"),
+        // A proved ratio, as of latency.
+        (0.5, 0.667, "█████░░░  74%"),
+        (0.67, 0.667, "████████ 100%"),
+    ] {
+        assert_eq!(evidence(e, threshold, true), bar);
+    }
+    assert_eq!(evidence(16.0, 256.0, false), " 50%");
+}
+
+#[test]
+fn a_fact_is_wrapped_at_words() {
+    console::set_colors_enabled(false);
     assert_eq!(
-        [0.004, 0.3, 3.0, 3.12, 1204.4, 12_000_000.0].map(short),
-        ["0", "0.30", "3", "3.1", "1204", "1.2e7"]
+        fact("because", "one two three-and-four five", 20),
+        ["because    one two", "           three-and-four", "           five"]
     );
+    assert_eq!(fact("phase", "a b", usize::MAX), ["phase      a b"]);
 }

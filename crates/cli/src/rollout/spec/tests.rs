@@ -214,6 +214,11 @@ fn every_mistake_has_its_place_and_says_what_would_be_right() {
         ),
         ("a.yaml", "? [a]\n: 1\n", "a.yaml:1:3: a key must be a word"),
         ("a.yaml", "steps: [1%\n", "a.yaml:2:1: "),
+        (
+            "a.yaml",
+            "gates:\n  agreement: {agreement_min: 750%}\n",
+            "a.yaml:2:15: gates.agreement.agreement_min: 750% is not from 0% to less than 100%",
+        ),
         ("a.yaml", "", "a.yaml:1:1: the file is empty"),
         (
             "a.yaml",
@@ -238,7 +243,7 @@ fn every_mistake_has_its_place_and_says_what_would_be_right() {
         (
             "a.yaml",
             "steps:\n  - 5%\n  - 100%\n",
-            "a.yaml:3:5: steps[1].weight: 1000000 is not from 1 to 999,999",
+            "a.yaml:3:5: steps[1].weight: 100% is not from 0.0001% to 99.9999%",
         ),
         (
             "a.toml",
@@ -317,4 +322,40 @@ fn the_examples_are_right() {
         seen += 1;
     }
     assert_eq!(seen, 3);
+}
+
+#[test]
+fn what_is_written_is_read_as_the_same() {
+    let full = "strategy: canary\nshadow: off\nsteps: [2500ppm, {weight: 5%, hold: 0, requests_min: 7, manual: true}]\n\
+                gates: {proof: false, errors: off, latency: {quantiles: [p99.9, 0.5]}, labels: {labels_min: 9}}\n\
+                watch: 90s\nstandby: 250ms\nkeep_text: true\n\
+                webhooks: [{url: 'http://a.example/?b=\"c\"', secret_env: SECRET}]\n";
+    for (text, typed) in [
+        ("{}", &[][..]),
+        ("strategy: blue-green", &[]),
+        ("strategy: shadow", &[]),
+        (full, &["--alpha=1%"]),
+        ("strategy: ab\nsteps: [50%]", &["--shadow=33.3333"]),
+    ] {
+        let draft = draft("a.yaml", text, typed).unwrap();
+        let written = draft.written("sentiment");
+        let read = self::draft("b.yaml", &written, &[]).unwrap();
+        assert_eq!(read, draft, "{written}");
+        assert!(written.starts_with("model: sentiment\n"), "{written}");
+        let wide = written.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(wide, None);
+    }
+}
+
+#[test]
+fn a_flag_that_would_do_nothing_is_refused() {
+    for (text, typed, said) in [
+        ("strategy: blue-green", "--hold=5s", "has nothing to hold"),
+        ("strategy: blue-green\nshadow: 10%", "--requests-min=5", "has no steps"),
+        ("shadow: off", "--pairs-min=5", "has no shadow stage"),
+    ] {
+        let error = draft("a.yaml", text, &[typed]).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(draft("a.yaml", "strategy: blue-green\nshadow: 10%", &["--hold=5s"]).is_ok());
 }

@@ -22,7 +22,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Fault> {
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Fault::new(place(*error.marker()), error.info()))?;
+        let (event, span) = event.map_err(|error| {
+            let problem = format!("{}; is a bracket, brace or quote before it still open?", error.info());
+            Fault::new(place(*error.marker()), problem)
+        })?;
         let place = place(span.start);
         let done = match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => None,

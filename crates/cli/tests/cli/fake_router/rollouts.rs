@@ -141,6 +141,9 @@ impl FakeRouter {
         state
             .commands
             .push(format!("{call} {model} {reason}").trim_end().to_owned());
+        if let Some(refusal) = state.refusal.take() {
+            return Err(refusal);
+        }
         let Some((rollout, live)) = state.rollouts.get(model).cloned() else {
             return Err(no_rollout(model));
         };

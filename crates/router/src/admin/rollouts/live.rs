@@ -21,5 +21,6 @@ pub(super) fn live(desk: &Desk, record: &Rollout) -> Option<Live> {
         candidate_ready: observation.candidate_ready,
         leader: desk.leader(),
         waiting_for: rollout.waiting_for(&observation),
+        aborted_locally: desk.state.load().aborted.contains(&record.model),
     })
 }
