@@ -44,6 +44,7 @@ unsafe extern "C" {
         settings: *const AdamW,
         error: *mut *mut c_char,
     ) -> i32;
+    fn us_dropout(x: *const c_void, p: f64, error: *mut *mut c_char) -> *mut c_void;
     fn us_forget_gradient(parameter: *const c_void, error: *mut *mut c_char) -> i32;
     fn us_load_cuda() -> *mut c_char;
     fn us_limit_arenas(arenas: i32);
@@ -267,6 +268,19 @@ impl AdamW {
     }
 }
 
+/// Inverted dropout: each element becomes 0 with the probability `p` (in [0, 1), to 1/65536), the others grow so that the mean stays.
+/// What is drawn follows from libtorch's seed, whatever the number of threads.
+pub(crate) fn dropout(x: &Tensor, p: f64) -> Result<Tensor, Error> {
+    let mut error = ptr::null_mut();
+    // SAFETY: a live tensor, of which the result holds what it needs for itself.
+    let raw = unsafe { us_dropout(x.as_ptr().cast(), p, &raw mut error) };
+    if raw.is_null() {
+        return Err(engine_error(error));
+    }
+    // SAFETY: the shim made it with `new at::Tensor`, exactly what `tch` deletes when it drops.
+    Ok(unsafe { Tensor::from_ptr(raw.cast()) })
+}
+
 /// Drops the gradient that lies in a parameter: the next backward pass puts the new one there without adding it to zeros.
 pub fn forget_gradient(parameter: &Tensor) -> Result<(), Error> {
     let mut error = ptr::null_mut();
@@ -326,4 +340,52 @@ pub(crate) extern "C" fn mkl_serv_intel_cpu_true() -> i32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mkl_serv_intel_cpu() -> i32 {
     mkl_serv_intel_cpu_true()
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_the_mean_follows_the_seed_and_passes_gradients() {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let x = Tensor::ones([1000, 1001], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+            let draw = |seed, threads| {
+                tch::manual_seed(seed);
+                tch::set_num_threads(threads);
+                dropout(&x.to_kind(kind), 0.2).unwrap()
+            };
+            let y = draw(1, 1);
+            assert!(y.equal(&draw(1, 2)) && !y.equal(&draw(2, 1)));
+            let y = y.to_kind(Kind::Float);
+            let zeros = y.eq(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+            assert!((zeros - 0.2).abs() < 0.002, "{zeros}");
+            assert!((y.mean(Kind::Double).double_value(&[]) - 1.0).abs() < 0.004);
+            // Neighbours, four of which share a draw, do not hang together.
+            let both = y.narrow(1, 0, 1000) * y.narrow(1, 1, 1000);
+            assert!((both.mean(Kind::Double).double_value(&[]) - 1.0).abs() < 0.006);
+            y.sum(Kind::Float).backward();
+            assert!(x.grad().equal(&y));
+        }
+    }
+
+    #[test]
+    fn adamw_refuses_what_does_not_fit() {
+        let group = ParameterGroup {
+            values: vec![Tensor::ones([2], (Kind::Float, tch::Device::Cpu))],
+            ..ParameterGroup::default()
+        };
+        let update = AdamW {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            weight_decay: 0.0,
+            epsilon: 1e-8,
+            gradient_scale: 1.0,
+        };
+        assert!(update.update(1, &group).is_err());
+        assert!(update.update(1, &ParameterGroup::default()).is_ok());
+    }
 }

@@ -19,7 +19,7 @@ use tch::{
 pub use masked::{MaskedLm, load_masked, save_masked};
 
 pub use crate::weights::Storage;
-use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, weights};
+use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, native, weights};
 
 /// The epsilon of every layer norm, fixed in DistilBERT.
 pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-12;
@@ -109,16 +109,39 @@ impl Block {
                 .f_transpose(1, 2)?)
         };
         let (q, k, v) = (split(&self.q)?, split(&self.k)?, split(&self.v)?);
-        let dropout = if train { config.attention_dropout } else { 0.0 };
-        let attention = Tensor::f_scaled_dot_product_attention(&q, &k, &v, Some(mask), dropout, false, None, false)?;
+        let attention = if train && config.attention_dropout > 0.0 {
+            attention_with_dropout(&q, &k, &v, mask, config.attention_dropout)?
+        } else {
+            Tensor::f_scaled_dot_product_attention(&q, &k, &v, Some(mask), 0.0, false, None, false)?
+        };
         let attention = self
             .out
             .forward(&attention.f_transpose(1, 2)?.f_reshape([batch, length, dim])?)?;
         let x = self.attention_norm.forward(&attention.f_add(x)?)?;
         let hidden = self.lin1.forward(&x)?.f_gelu("none")?;
-        let hidden = self.lin2.forward(&hidden)?.f_dropout(config.dropout, train)?;
+        let hidden = dropout(self.lin2.forward(&hidden)?, config.dropout, train)?;
         self.output_norm.forward(&hidden.f_add(&x)?)
     }
+}
+
+fn dropout(x: Tensor, p: f64, train: bool) -> Result<Tensor, Error> {
+    if train && p > 0.0 {
+        native::dropout(&x, p)
+    } else {
+        Ok(x)
+    }
+}
+
+/// Step by step, as libtorch computes it too where weights are dropped, but with our dropout and without a second pass for rows
+/// that see nothing, of which there are none.
+fn attention_with_dropout(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, p: f64) -> Result<Tensor, Error> {
+    let (.., width) = q.size4()?;
+    let mut scores = q
+        .f_mul_scalar((width as f64).powf(-0.5))?
+        .f_matmul(&k.f_transpose(-2, -1)?)?;
+    let kind = scores.f_kind()?;
+    let _ = scores.f_add_(&mask.f_to_kind(kind)?)?;
+    Ok(native::dropout(&scores.f_softmax(-1, kind)?, p)?.f_matmul(v)?)
 }
 
 /// Embeddings and blocks, to which each task adds its head.
@@ -177,7 +200,7 @@ impl Backbone {
             .norm
             .forward(&words.f_add(&self.positions.f_narrow(0, 0, length)?)?)?;
         let mask = additive_mask(mask, x.f_kind()?)?;
-        let mut x = x.f_dropout(self.config.dropout, train)?;
+        let mut x = dropout(x, self.config.dropout, train)?;
         for block in &self.blocks {
             x = block.forward(&x, &mask, &self.config, train)?;
         }
@@ -217,12 +240,9 @@ impl Network {
     }
 
     fn judge(&self, hidden: &Tensor, train: bool) -> Result<Tensor, Error> {
-        let pooled = self
-            .pre_classifier
-            .forward(&hidden.f_select(1, 0)?)?
-            .f_relu()?
-            .f_dropout(self.backbone.config.seq_classif_dropout, train)?;
-        self.classifier.forward(&pooled)
+        let pooled = self.pre_classifier.forward(&hidden.f_select(1, 0)?)?.f_relu()?;
+        self.classifier
+            .forward(&dropout(pooled, self.backbone.config.seq_classif_dropout, train)?)
     }
 
     /// The shape of this network.
