@@ -1,7 +1,8 @@
 //! A run that was interrupted, as a file in the checkpoint's folder.
 //!
-//! One safetensors file, replaced by rename: the parameters and moments, and as bytes the JSON of the rest. Randomness needs no
-//! saving: order of the data and dropout follow from the seed and the number of the step.
+//! One safetensors file, replaced by rename: the parameters and moments, and as bytes the TOML of the rest (serde_json may read a
+//! number back with another last bit). Randomness needs no saving: order of the data and dropout follow from the seed and the
+//! number of the step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -70,7 +71,7 @@ pub(crate) fn path(folder: &Path) -> PathBuf {
 
 /// Saves a run.
 pub(crate) fn save(folder: &Path, run: &RunState, mut tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
-    tensors.push((RUN.to_owned(), Tensor::f_from_slice(&serde_json::to_vec(run)?)?));
+    tensors.push((RUN.to_owned(), Tensor::f_from_slice(toml::to_string(run)?.as_bytes())?));
     files::replace(&path(folder), |partial| {
         Ok(Tensor::write_safetensors(&tensors, partial)?)
     })
@@ -88,8 +89,9 @@ pub(crate) fn load(folder: &Path) -> anyhow::Result<Option<(RunState, HashMap<St
         .into_iter()
         .collect();
     let run = tensors.remove(RUN).with_context(damaged)?;
-    let json: Vec<u8> = run.try_into().with_context(damaged)?;
-    Ok(Some((serde_json::from_slice(&json).with_context(damaged)?, tensors)))
+    let run: Vec<u8> = run.try_into().with_context(damaged)?;
+    let run = String::from_utf8(run).with_context(damaged)?;
+    Ok(Some((toml::from_str(&run).with_context(damaged)?, tensors)))
 }
 
 impl RunState {

@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail")]
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const RECIPE: &str = "--vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --batch-size 16 --epochs 2 \
+const RECIPE: &str = "--vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --batch-size 16 \
                       --learning-rate 0.003 --threads 1 --device cpu --sample-size 2400 --evaluate-every 70";
 /// Longer than any of these runs takes.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -73,8 +74,8 @@ fn begun_from(said: &str) -> u64 {
         .unwrap()
 }
 
-/// Waits until the state has been saved anew, then as long as is said, and kills.
-fn kill_after_a_save(mut child: Child, state: &Path, wait: Duration) {
+/// Waits until the state has been saved anew, then as long as is said, and kills. Returns what the run had said.
+fn kill_after_a_save(mut child: Child, state: &Path, wait: Duration) -> String {
     let saved = || std::fs::metadata(state).and_then(|data| data.modified()).ok();
     let (before, begun) = (saved(), Instant::now());
     while saved() == before {
@@ -86,6 +87,9 @@ fn kill_after_a_save(mut child: Child, state: &Path, wait: Duration) {
     // SIGKILL: nothing can be done about it.
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success(), "it ended before it was killed");
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
 }
 
 /// training.json without what the clock says.
@@ -108,30 +112,32 @@ fn report(folder: &Path) -> serde_json::Value {
 #[test]
 fn a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
     let folder = reviews();
-    let (done, said) = run(&mut command(folder.path(), "whole", ""));
+    let (done, said) = run(&mut command(folder.path(), "whole", "--epochs 2"));
     assert!(done, "{said}");
 
+    let resumed = "--epochs 2 --resume --save-every 0";
     let state = folder.path().join("parts/training.safetensors");
+    let mut steps = Vec::new();
     for kill in 0..4 {
         // A state at each step, so that some kills come while it is written.
-        let child = command(folder.path(), "parts", "--resume --save-every 0")
-            .spawn()
-            .unwrap();
-        kill_after_a_save(child, &state, Duration::from_millis(40 + 97 * kill));
-        let (done, said) =
-            run(command(folder.path(), "parts", "--resume --save-every 0 --dropout 0.3").stdout(Stdio::null()));
-        assert!(
-            !done && said.contains("`dropout = 0.1`"),
-            "another recipe is refused: {said}"
-        );
+        let child = command(folder.path(), "parts", resumed).spawn().unwrap();
+        let wait = Duration::from_millis(40 + 97 * kill);
+        steps.push(begun_from(&kill_after_a_save(child, &state, wait)));
     }
-    let last = command(folder.path(), "parts", "--resume").output().unwrap();
-    let said = String::from_utf8(last.stderr).unwrap();
-    assert!(last.status.success(), "{said}");
-    let (step, per_epoch) = (begun_from(&said), 2400 / 16);
+    let other = format!("{resumed} --dropout 0.3");
+    let (done, said) = run(&mut command(folder.path(), "parts", &other));
     assert!(
-        step % per_epoch != 0,
-        "the last kill was in mid-epoch, not at step {step}"
+        !done && said.contains("`dropout = 0.1`"),
+        "another recipe is refused: {said}"
+    );
+    let (done, said) = run(&mut command(folder.path(), "parts", "--epochs 2 --resume"));
+    assert!(done, "{said}");
+    steps.push(begun_from(&said));
+    assert!(steps.is_sorted() && steps[0] == 0, "{steps:?}");
+    let per_epoch = 2400 / 16;
+    assert!(
+        steps.iter().any(|step| step % per_epoch != 0),
+        "no kill was in mid-epoch: {steps:?}"
     );
     for file in ["model.safetensors", "tokenizer.json", "understudy.json"] {
         let [whole, parts] = ["whole", "parts"].map(|run| std::fs::read(folder.path().join(run).join(file)).unwrap());
