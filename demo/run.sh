@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly MODELS="${UNDERSTUDY_DEMO_MODELS:-models/starter}" REVIEWS=demo/reviews.csv
+readonly SPOILERS=models/starter-spoilers
 readonly SCRIBE="${UNDERSTUDY_DEMO_SCRIBE:-models/starter-scribe/critic.gguf}"
 UNDERSTUDY_BIN="$(cd "${UNDERSTUDY_BIN:-target/release}" && pwd)"
 RUN="$(mktemp -d "${TMPDIR:-/tmp}/understudy-demo.XXXXXX")"
@@ -128,6 +129,11 @@ run understudy status
 
 bold "The reviews become statistics, and the statistics a critique"
 run understudy critique "$REVIEWS"
+
+bold "A second analyst is served beside it, for another task"
+run understudy models publish "$SPOILERS" --model spoilers --version v1
+run understudy route set spoilers v1
+run understudy classify --model spoilers "He was dead all along, and she is his sister." "Lovely music, and not a dull minute."
 
 bold "The platform stops"
 kill -TERM "$up"

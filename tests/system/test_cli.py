@@ -90,6 +90,18 @@ def test_completions(up, shell):
     assert "understudy" in up.run("completions", shell, as_json=False).stdout
 
 
+def test_a_second_analyst_is_served_beside_the_first(up):
+    published = up.run("models", "publish", REPOSITORY / "models/starter-spoilers", "--model", "spoilers", "--version", "v1")
+    assert published.returncode == 0, published
+    assert up.run("route", "set", "spoilers", "v1").returncode == 0
+    labels = []
+    for model in ("spoilers", "sentiment"):
+        answer = up.run("classify", "--model", model, "A wonderful film, and in the end he turns out to be her father.")
+        assert answer.returncode == 0, answer
+        labels.append(json.loads(answer.stdout)["label"])
+    assert labels[0] in ("SPOILER", "NO_SPOILER") and labels[1] == "POSITIVE"
+
+
 def children(pid: int) -> list:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -101,7 +113,7 @@ def test_a_crashed_child_comes_back_and_children_die_with_up(up):
     analyst = pid_of("understudy-analyst")
     os.kill(analyst, signal.SIGKILL)
     wait_until(lambda: pid_of("understudy-analyst") != analyst, what="a new analyst")
-    wait_until(lambda: up.run("classify", "A film.").returncode == 0, what="its answers")
+    wait_until(lambda: up.run("classify", "--model", "sentiment", "A film.").returncode == 0, what="its answers")
 
     left = children(up.process.pid)
     up.process.kill()
