@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains models/starter/v1 and v2 again, on one thread, from the reviews in $UNDERSTUDY_DATA (default ../shared/data).
-# An interrupted run goes on where it was. Unfinished checkpoints lie in run/starter.
+# v1 learns from labels alone. v2 is pretrained as a language model, with its vocabulary, and then learns from labels and from two
+# baselines. An interrupted run goes on where it was. Unfinished checkpoints lie in run/starter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,5 +28,10 @@ train() { # version, further arguments
 }
 
 train v1
-train v2 --unlabelled "$DATA/imdb_unlabelled.csv.zst"
+if [ ! -f "$WORK/pretrained/pretraining.json" ]; then
+  "$BIN/understudy-trainer" pretrain --recipe models/starter/pretrain.toml --data "$DATA/imdb_reviews.csv.zst" \
+    --unlabelled "$DATA/imdb_unlabelled.csv.zst" --output "$WORK/pretrained" --threads 1 --resume
+fi
+train v2 --from "$WORK/pretrained" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
+cp "$WORK/pretrained/pretraining.json" models/starter/v2/pretraining.json
 echo "train-starter: models/starter is new; delete $WORK to train it again" >&2

@@ -91,6 +91,13 @@ impl Logistic {
         Self { weights }
     }
 
+    /// Takes the scales of the rows' columns, with which it was fitted, into the weights.
+    pub(crate) fn scale(&mut self, scales: &[f32]) {
+        for (weight, &scale) in self.weights.iter_mut().zip(scales) {
+            *weight *= f64::from(scale);
+        }
+    }
+
     /// The log-odds of the positive class.
     pub(crate) fn score(&self, row: &[(u32, f32)]) -> f64 {
         score(&self.weights, row)

@@ -1,6 +1,6 @@
-//! TF-IDF over words and pairs of neighbouring words.
+//! TF-IDF over words and runs of neighbouring words.
 //!
-//! As scikit-learn's `TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\b\w[\w']*\b|[!?]")`: weight
+//! As scikit-learn's `TfidfVectorizer(ngram_range=(1, n), sublinear_tf=True, token_pattern=r"\b\w[\w']*\b|[!?]")`: weight
 //! `(1 + ln tf) · (1 + ln((1 + n) / (1 + df)))`, rows of length 1.
 
 use std::collections::HashMap;
@@ -8,8 +8,8 @@ use std::collections::HashMap;
 /// What becomes a feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TfIdfOptions {
-    /// Whether pairs of neighbouring words are features beside single words.
-    pub pairs: bool,
+    /// Words of the longest run of neighbouring words that is a feature, 1 to 3.
+    pub run: usize,
     /// Fewest documents that a feature must occur in.
     pub documents_min: u32,
     /// Largest share of the documents that a feature may occur in.
@@ -21,7 +21,7 @@ pub struct TfIdfOptions {
 impl Default for TfIdfOptions {
     fn default() -> Self {
         Self {
-            pairs: true,
+            run: 2,
             documents_min: 3,
             documents_max_share: 0.9,
             features_max: 300_000,
@@ -33,10 +33,16 @@ impl Default for TfIdfOptions {
 #[derive(Debug)]
 pub struct TfIdf {
     words: HashMap<String, u32>,
-    columns: HashMap<u64, u32>,
+    columns: HashMap<Run, u32>,
     idf: Vec<f32>,
-    pairs: bool,
+    run: usize,
 }
+
+/// The most words that a feature can have.
+const RUN_MAX: usize = 3;
+
+/// Numbers of neighbouring words, filled up with [`NONE`].
+type Run = [u32; RUN_MAX];
 
 /// Rows of a sparse matrix.
 #[derive(Debug, Default)]
@@ -55,13 +61,22 @@ impl Sparse {
         self.ends.len()
     }
 
+    /// With each column multiplied by a number.
+    pub(crate) fn scaled(&self, scales: &[f32]) -> Self {
+        let scale = |&(column, value): &(u32, f32)| (column, value * scales[column as usize]);
+        Self {
+            ends: self.ends.clone(),
+            entries: self.entries.iter().map(scale).collect(),
+        }
+    }
+
     pub(crate) fn row(&self, index: usize) -> &[(u32, f32)] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.entries[start..self.ends[index]]
     }
 }
 
-/// No word has this number: it marks a feature of a single word.
+/// No word has this number: it stands after the last word of a run.
 const NONE: u32 = u32::MAX;
 
 /// Calls `visit` with each token of the lower-cased text: a word with its inner apostrophes, `!` or `?`.
@@ -82,14 +97,16 @@ fn tokens(text: &str, mut visit: impl FnMut(&str)) {
     }
 }
 
-/// Sorted features of a document with their counts.
-fn counts(numbers: &[u32], pairs: bool, keys: &mut Vec<u64>) {
+/// Sorted features of a document, one for each time it occurs.
+fn runs(numbers: &[u32], longest: usize, keys: &mut Vec<Run>) {
     keys.clear();
-    let key = |first: u32, second: u32| u64::from(first) << 32 | u64::from(second);
-    keys.extend(numbers.iter().filter(|&&n| n != NONE).map(|&number| key(number, NONE)));
-    if pairs {
-        let known = numbers.windows(2).filter(|pair| pair[0] != NONE && pair[1] != NONE);
-        keys.extend(known.map(|pair| key(pair[0], pair[1])));
+    for length in 1..=longest.min(RUN_MAX) {
+        let known = numbers.windows(length).filter(|run| !run.contains(&NONE));
+        keys.extend(known.map(|run| {
+            let mut key = [NONE; RUN_MAX];
+            key[..length].copy_from_slice(run);
+            key
+        }));
     }
     keys.sort_unstable();
 }
@@ -103,7 +120,7 @@ impl TfIdf {
     )]
     pub fn fit<'a>(documents: impl IntoIterator<Item = &'a str>, options: &TfIdfOptions) -> Self {
         let mut words = HashMap::new();
-        let mut frequency: HashMap<u64, u32> = HashMap::new();
+        let mut frequency: HashMap<Run, u32> = HashMap::new();
         let (mut numbers, mut keys, mut total) = (Vec::new(), Vec::new(), 0_u32);
         for document in documents {
             numbers.clear();
@@ -114,7 +131,7 @@ impl TfIdf {
                     None => *words.entry(token.to_owned()).or_insert(next),
                 });
             });
-            counts(&numbers, options.pairs, &mut keys);
+            runs(&numbers, options.run, &mut keys);
             keys.dedup();
             for &key in &keys {
                 *frequency.entry(key).or_default() += 1;
@@ -122,7 +139,7 @@ impl TfIdf {
             total += 1;
         }
         let most = f64::from(total) * options.documents_max_share;
-        let mut kept: Vec<(u64, u32)> = frequency.into_iter().collect();
+        let mut kept: Vec<(Run, u32)> = frequency.into_iter().collect();
         kept.retain(|&(_, documents)| documents >= options.documents_min && f64::from(documents) <= most);
         kept.sort_unstable_by_key(|&(key, documents)| (std::cmp::Reverse(documents), key));
         kept.truncate(options.features_max);
@@ -131,7 +148,7 @@ impl TfIdf {
             words,
             idf: kept.iter().map(|&(_, documents)| idf(documents) as f32).collect(),
             columns: kept.iter().zip(0..).map(|(&(key, _), column)| (key, column)).collect(),
-            pairs: options.pairs,
+            run: options.run,
         }
     }
 
@@ -148,7 +165,7 @@ impl TfIdf {
         tokens(document, |token| {
             numbers.push(self.words.get(token).copied().unwrap_or(NONE))
         });
-        counts(&numbers, self.pairs, &mut keys);
+        runs(&numbers, self.run, &mut keys);
         let mut row: Vec<(u32, f32)> = keys
             .chunk_by(|a, b| a == b)
             .filter_map(|same| self.columns.get(&same[0]).map(|&column| (column, same.len())))
@@ -172,6 +189,20 @@ mod tests {
         let mut seen = Vec::new();
         tokens("Don't 'quote' it!? Café_9 -- a''", |token| seen.push(token.to_owned()));
         assert_eq!(seen, ["don't", "quote", "it", "!", "?", "café_9", "a"]);
+    }
+
+    #[test]
+    fn runs_of_three_words_are_features_too() {
+        let options = TfIdfOptions {
+            run: 3,
+            documents_min: 1,
+            documents_max_share: 1.0,
+            ..TfIdfOptions::default()
+        };
+        let fitted = TfIdf::fit(["not a good film"], &options);
+        assert_eq!(fitted.features(), 4 + 3 + 2);
+        assert_eq!(fitted.transform("a good film").len(), 3 + 2 + 1);
+        assert_eq!(fitted.transform("not unknown film").len(), 2);
     }
 
     #[test]

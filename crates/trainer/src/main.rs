@@ -9,6 +9,7 @@ mod files;
 mod interrupt;
 mod model;
 mod optimizer;
+mod pretrain;
 mod progress;
 mod publish;
 mod recipe;
@@ -40,6 +41,8 @@ struct Arguments {
 enum Command {
     /// Train a WordPiece vocabulary and write its tokenizer.json
     Vocab(VocabOptions),
+    /// Train a language model on texts without labels, or go on from a checkpoint
+    Pretrain(Box<pretrain::PretrainOptions>),
     /// Train a new model, or go on from a checkpoint
     Train(Box<train::TrainOptions>),
     /// Measure a checkpoint or the baseline
@@ -93,6 +96,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let stop = interrupt::Stop::default();
             stop.listen().context("cannot listen for Ctrl-C")?;
             if train::train(*options, &stop)? == train::Outcome::Interrupted {
+                return Ok(ExitCode::from(130));
+            }
+        }
+        Command::Pretrain(options) => {
+            let stop = interrupt::Stop::default();
+            stop.listen().context("cannot listen for Ctrl-C")?;
+            if pretrain::pretrain(*options, &stop)? == train::Outcome::Interrupted {
                 return Ok(ExitCode::from(130));
             }
         }

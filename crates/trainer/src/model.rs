@@ -1,9 +1,11 @@
 //! The network in training: built, drawn or loaded, and asked.
 
+use std::path::Path;
+
 use anyhow::Context;
 use tch::nn::VarStore;
-use tch::{Device, no_grad};
-use understudy_distilbert::network::{self, Network};
+use tch::{Device, Tensor, no_grad};
+use understudy_distilbert::network::{self, Network, Storage};
 use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 
 use crate::batches;
@@ -77,8 +79,39 @@ impl Model {
         self.logits_by(rows, usize::MAX)
     }
 
+    /// For each row of token ids the vector from which the logits are computed.
+    pub(crate) fn hidden(&self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
+        self.answers(rows, usize::MAX, |ids, mask| {
+            Ok(self.network.forward_with_hidden(ids, mask, false)?.1)
+        })
+    }
+
+    /// Writes its checkpoint.
+    pub(crate) fn save(&self, folder: &Path, storage: Storage) -> anyhow::Result<()> {
+        let json = self.tokenizer.to_json()?;
+        let config = self.network.config();
+        Ok(network::save_checkpoint_as(
+            folder,
+            config,
+            &self.store,
+            &json,
+            storage,
+        )?)
+    }
+
     /// The same with at most so many rows in a batch.
     pub(crate) fn logits_by(&self, rows: &[&[u32]], batch_max: usize) -> anyhow::Result<Vec<Vec<f32>>> {
+        self.answers(rows, batch_max, |ids, mask| {
+            Ok(self.network.forward(ids, mask, false)?)
+        })
+    }
+
+    fn answers(
+        &self,
+        rows: &[&[u32]],
+        batch_max: usize,
+        answer: impl Fn(&Tensor, &Tensor) -> anyhow::Result<Tensor>,
+    ) -> anyhow::Result<Vec<Vec<f32>>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&index| rows[index].len());
         let mut logits = vec![Vec::new(); rows.len()];
@@ -91,7 +124,7 @@ impl Model {
             let (batch, after) = rest.split_at(fits.unwrap_or(1));
             let texts: Vec<&[u32]> = batch.iter().map(|&index| rows[index]).collect();
             let (ids, mask) = batches::tensors(&texts, self.network.config().pad_token_id, self.device)?;
-            let answers = no_grad(|| self.network.forward(&ids, &mask, false))?;
+            let answers = no_grad(|| answer(&ids, &mask))?;
             for (&index, answer) in batch.iter().zip(batches::rows(&answers)?) {
                 logits[index] = answer;
             }

@@ -11,9 +11,10 @@ mod values;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use serde::{Deserialize, Serialize};
 
-pub(crate) use values::{ClassWeights, Criterion, Precision, Schedule, Teacher};
+use crate::teacher::Teachers;
+
+pub(crate) use values::{ClassWeights, Criterion, Precision, Schedule, Store};
 
 /// What training begins from: it decides some defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,28 +25,32 @@ pub(crate) enum Beginning {
     Checkpoint,
 }
 
+/// A recipe and the part of it that a file or the command line gives, from its values with their help texts and defaults.
 macro_rules! recipe {
-    (@default $beginning:ident, $new:expr) => { $new };
+    (@default $beginning:ident, $new:expr) => {{
+        let _ = $beginning;
+        $new
+    }};
     (@default $beginning:ident, $new:expr, $checkpoint:expr) => {
         match $beginning { Beginning::New => $new, Beginning::Checkpoint => $checkpoint }
     };
-    ($($heading:literal { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $new:expr $(, $checkpoint:expr)?;)+ })+) => {
+    ($recipe:ident, $options:ident: $($heading:literal { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $new:expr $(, $checkpoint:expr)?;)+ })+) => {
         /// A complete recipe.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "kebab-case")]
-        pub(crate) struct Recipe { $($($(#[doc = $doc])+ pub(crate) $name: $type,)+)+ }
+        pub(crate) struct $recipe { $($($(#[doc = $doc])+ pub(crate) $name: $type,)+)+ }
 
         /// The part of a recipe that a file or the command line gives.
-        #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+        #[derive(Debug, Clone, Default, serde::Deserialize, clap::Args)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-        pub(crate) struct RecipeOptions {
+        pub(crate) struct $options {
             $($($(#[doc = $doc])+ #[arg(long, help_heading = $heading)] pub(crate) $name: Option<$type>,)+)+
         }
 
-        impl RecipeOptions {
+        impl $options {
             /// Fills what is open with the other's values, then with the defaults.
-            fn complete(self, other: Self, beginning: Beginning) -> Recipe {
-                Recipe {
+            fn complete(self, other: Self, beginning: Beginning) -> $recipe {
+                $recipe {
                     $($($name: self.$name.or(other.$name)
                         .unwrap_or_else(|| recipe!(@default beginning, $new $(, $checkpoint)?)),)+)+
                 }
@@ -53,8 +58,9 @@ macro_rules! recipe {
         }
     };
 }
+pub(crate) use recipe;
 
-recipe! {
+recipe! { Recipe, RecipeOptions:
     "Shape of a new model (not with --from)" {
         /// Tokens of the vocabulary, if one is trained [default: 12000]
         vocab_size: usize = 12_000;
@@ -138,26 +144,34 @@ recipe! {
         sample_size: usize = 0;
     }
     "Distillation" {
-        /// Who gives soft labels: none, baseline, or the folder of a checkpoint [default: none]
-        distil_from: Teacher = Teacher::None;
+        /// Who gives soft labels: none, baseline, naive-bayes, the folder of a checkpoint, or the mean of several, with commas [default: none]
+        distil_from: Teachers = Teachers::default();
+        /// Pieces of each text, some words long, that the teachers judge and the student learns besides [default: 0]
+        pieces: usize = 0;
+        /// Weight of the cosine distance between the vectors by which student and teacher judge; they must be as wide [default: 0]
+        hidden_weight: f64 = 0.0;
         /// Softens the teacher's and the student's distributions [default: 1]
         temperature: f64 = 1.0;
         /// Share of the true label in the loss, where there is one; the rest is the teacher's [default: 0.5]
         label_weight: f64 = 0.5;
     }
+    "Storage" {
+        /// Numbers that the finished checkpoint is stored in: fp32, or fp16 for half the size [default: fp32]
+        store: Store = Store::Fp32;
+    }
+}
+
+/// What a recipe's file gives, if there is one.
+pub(crate) fn read<T: Default + serde::de::DeserializeOwned>(file: Option<&Path>) -> anyhow::Result<T> {
+    let Some(path) = file else { return Ok(T::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not a recipe", path.display()))
 }
 
 impl Recipe {
     /// Puts a recipe together from its file, if any, and the command line.
     pub(crate) fn resolve(file: Option<&Path>, flags: RecipeOptions, beginning: Beginning) -> anyhow::Result<Self> {
-        let base = match file {
-            None => RecipeOptions::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{} is not a recipe", path.display()))?
-            }
-        };
-        let recipe = flags.complete(base, beginning);
+        let recipe = flags.complete(read(file)?, beginning);
         recipe.check()?;
         Ok(recipe)
     }
@@ -211,6 +225,10 @@ impl Recipe {
             self.warm_up < 1.0 || self.warm_up.fract() == 0.0,
             "warm-up is {}; it must be a share below 1 or a whole number of steps",
             self.warm_up
+        );
+        ensure!(
+            self.hidden_weight.is_finite() && self.hidden_weight >= 0.0,
+            "hidden-weight must not be negative"
         );
         for (name, value) in [
             ("batch-size", self.batch_size),

@@ -18,15 +18,20 @@ pub(crate) struct LearningRate {
 impl LearningRate {
     /// For a run of `total` steps.
     pub(crate) fn new(recipe: &Recipe, total: u64) -> Self {
+        Self::with(recipe.learning_rate, recipe.warm_up, recipe.schedule, total)
+    }
+
+    /// The same from its values: the highest rate, and the steps of the warm-up or, below 1, their share.
+    pub(crate) fn with(peak: f64, warm_up: f64, schedule: Schedule, total: u64) -> Self {
         let end = (total + 1) as f64;
-        let warm_up = if recipe.warm_up < 1.0 {
-            recipe.warm_up * end
+        let warm_up = if warm_up < 1.0 {
+            warm_up * end
         } else {
-            recipe.warm_up.min(WARM_UP_SHARE_MAX * total as f64)
+            warm_up.min(WARM_UP_SHARE_MAX * total as f64)
         };
         Self {
-            peak: recipe.learning_rate,
-            schedule: recipe.schedule,
+            peak,
+            schedule,
             end,
             warm_up,
         }

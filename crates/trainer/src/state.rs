@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -70,7 +71,7 @@ pub(crate) fn path(folder: &Path) -> PathBuf {
 }
 
 /// Saves a run.
-pub(crate) fn save(folder: &Path, run: &RunState, mut tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
+pub(crate) fn save<R: Serialize>(folder: &Path, run: &R, mut tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
     tensors.push((RUN.to_owned(), Tensor::f_from_slice(toml::to_string(run)?.as_bytes())?));
     files::replace(&path(folder), |partial| {
         Ok(Tensor::write_safetensors(&tensors, partial)?)
@@ -78,7 +79,7 @@ pub(crate) fn save(folder: &Path, run: &RunState, mut tensors: Vec<(String, Tens
 }
 
 /// Reads a saved run, if there is one.
-pub(crate) fn load(folder: &Path) -> anyhow::Result<Option<(RunState, HashMap<String, Tensor>)>> {
+pub(crate) fn load<R: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<(R, HashMap<String, Tensor>)>> {
     let path = path(folder);
     if !path.exists() {
         return Ok(None);

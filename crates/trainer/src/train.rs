@@ -11,7 +11,7 @@ mod inputs;
 mod loss;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,14 @@ use anyhow::{Context, ensure};
 use tch::Device;
 use understudy_corpus::Labels;
 use understudy_distilbert::Checkpoint;
+use understudy_distilbert::network::Storage;
 
 use self::inputs::{Parent, Validation};
 use crate::card::{self, Origin};
 use crate::data::{self, ColumnOptions};
 use crate::interrupt::Stop;
 use crate::model::Model;
-use crate::recipe::{Beginning, Recipe, RecipeOptions};
+use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
 use crate::{files, state};
 
@@ -212,8 +213,12 @@ fn prepare(options: &TrainOptions) -> anyhow::Result<()> {
 
 /// Measures the best checkpoint and writes what belongs beside it.
 fn finish(folder: &Path, state: RunState, validation: &Validation, device: Device) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(folder)?;
-    let model = Model::load(&checkpoint, |_| {}, device)?;
+    let mut model = Model::load(&Checkpoint::open(folder)?, |_| {}, device)?;
+    if state.recipe.store == Store::Fp16 {
+        model.save(folder, Storage::Fp16)?;
+        // What is measured is what is stored.
+        model = Model::load(&Checkpoint::open(folder)?, |_| {}, device)?;
+    }
     let (metrics, answers) = validation.measure(&model, state.recipe.evaluation_batch)?;
     let recipe = state.recipe.to_toml()?;
     files::write_whole(&folder.join("recipe.toml"), recipe.as_bytes())?;

@@ -1,7 +1,5 @@
 //! The values of a recipe that are words.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{bail, ensure};
@@ -127,51 +125,12 @@ impl From<ClassWeights> for String {
     }
 }
 
-/// Who gives the soft labels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) enum Teacher {
-    /// Nobody: labels only.
-    None,
-    /// TF-IDF and logistic regression, fitted on the training split.
-    Baseline,
-    /// A checkpoint folder.
-    Checkpoint(PathBuf),
-}
-
-impl FromStr for Teacher {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" => Err("say none, baseline or the folder of a checkpoint".to_owned()),
-            "none" => Ok(Self::None),
-            "baseline" => Ok(Self::Baseline),
-            folder => Ok(Self::Checkpoint(folder.into())),
-        }
-    }
-}
-
-impl TryFrom<String> for Teacher {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Teacher> for String {
-    fn from(teacher: Teacher) -> Self {
-        teacher.to_string()
-    }
-}
-
-impl fmt::Display for Teacher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Baseline => f.write_str("baseline"),
-            Self::Checkpoint(folder) => write!(f, "{}", folder.display()),
-        }
-    }
+/// In which numbers a finished checkpoint is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Store {
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit floats: half the size.
+    Fp16,
 }

@@ -12,7 +12,7 @@ use crate::card::Answers;
 use crate::data::{self, Data};
 use crate::model::{Model, softmax};
 use crate::recipe::Recipe;
-use crate::teacher::{self, Lesson};
+use crate::teacher::{self, Lesson, SoftLabels};
 use crate::vocabulary;
 
 /// Rows ready for the network.
@@ -20,8 +20,10 @@ pub(super) struct Examples {
     pub(super) rows: Vec<Vec<u32>>,
     /// `None` for texts without a label.
     pub(super) labels: Vec<Option<usize>>,
-    /// The teacher's logits; empty without a teacher.
+    /// The teachers' logits; empty without a teacher.
     pub(super) teacher: Vec<Vec<f32>>,
+    /// The vector that the teacher judges by; empty where the student need not imitate it.
+    pub(super) hidden: Vec<Vec<f32>>,
 }
 
 pub(super) struct Validation {
@@ -120,17 +122,16 @@ pub(super) fn prepare_rows(
         labelled: &data.splits.train,
         unlabelled: &data.unlabelled,
         threads,
-        device: model.device,
+        student: model,
     };
-    let soft = teacher::ask(recipe, &lesson, say)?;
-    let mut texts: Vec<&str> = data.splits.train.iter().map(|example| example.text.as_str()).collect();
-    let mut labels: Vec<Option<usize>> = data.splits.train.iter().map(|example| Some(example.label)).collect();
-    let mut teacher = Vec::new();
-    if let Some(soft) = soft {
-        texts.extend(data.unlabelled.iter().map(String::as_str));
-        labels.resize(texts.len(), None);
-        teacher = [soft.labelled, soft.unlabelled].concat();
-    }
+    let labelled = || data.splits.train.iter();
+    let soft = teacher::ask(recipe, &lesson, say)?.unwrap_or_else(|| SoftLabels {
+        texts: labelled().map(|example| example.text.as_str()).collect(),
+        ..SoftLabels::default()
+    });
+    let texts = soft.texts;
+    let mut labels: Vec<Option<usize>> = labelled().map(|example| Some(example.label)).collect();
+    labels.resize(texts.len(), None);
     say(format!(
         "tokenising {} reviews",
         texts.len() + data.splits.validation.len()
@@ -150,5 +151,11 @@ pub(super) fn prepare_rows(
         rows: data::encode(&model.tokenizer, &held, threads)?,
         truth: data.splits.validation.iter().map(|example| example.label).collect(),
     };
-    Ok((Examples { rows, labels, teacher }, validation))
+    let examples = Examples {
+        rows,
+        labels,
+        teacher: soft.logits,
+        hidden: soft.hidden,
+    };
+    Ok((examples, validation))
 }

@@ -15,6 +15,8 @@ use crate::recipe::{ClassWeights, Recipe};
 
 /// Keeps the derivative of (1 - p)^γ finite where p is 1.
 const FOCAL_MIN: f64 = 1e-6;
+/// Keeps the cosine finite for a vector of zeros.
+const COSINE_EPSILON: f64 = 1e-8;
 
 /// The loss of a run.
 pub(super) struct Loss<'a> {
@@ -24,6 +26,7 @@ pub(super) struct Loss<'a> {
     focal_gamma: f64,
     temperature: f32,
     label_weight: f32,
+    hidden_weight: f64,
 }
 
 impl<'a> Loss<'a> {
@@ -38,6 +41,7 @@ impl<'a> Loss<'a> {
             focal_gamma: recipe.focal_gamma,
             temperature: recipe.temperature as f32,
             label_weight: recipe.label_weight as f32,
+            hidden_weight: recipe.hidden_weight,
         })
     }
 
@@ -61,6 +65,21 @@ impl<'a> Loss<'a> {
             .f_log_softmax(-1, Kind::Float)?;
         let soft = batches::matrix(&soft, logits.device())?;
         Ok(loss.f_add(&softened.f_mul(&soft)?.f_sum(Kind::Float)?.f_mul_scalar(mean)?)?)
+    }
+
+    /// The same for the distance of the vectors by which the student judges, `[batch, dim]`, from the teacher's: `1 - cos`, times
+    /// the recipe's weight (Sanh et al. 2019, of the vector that the classifier sees). `None` where nothing is to be imitated.
+    pub(super) fn imitation(&self, hidden: &Tensor, batch: &[usize], texts: usize) -> anyhow::Result<Option<Tensor>> {
+        if self.examples.hidden.is_empty() {
+            return Ok(None);
+        }
+        let theirs: Vec<Vec<f32>> = batch.iter().map(|&index| self.examples.hidden[index].clone()).collect();
+        let theirs = batches::matrix(&theirs, hidden.device())?;
+        let likeness = Tensor::f_cosine_similarity(&hidden.f_to_kind(Kind::Float)?, &theirs, 1, COSINE_EPSILON)?;
+        let distance = likeness.f_neg()?.f_add_scalar(1.0)?.f_sum(Kind::Float)?;
+        Ok(Some(
+            distance.f_mul_scalar(self.hidden_weight / f64::from(u32::try_from(texts)?))?,
+        ))
     }
 
     /// The weighted targets of the labels and of the teacher.
@@ -143,6 +162,7 @@ mod tests {
             rows: Vec::new(),
             labels: labels.iter().copied().map(Some).collect(),
             teacher: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 

@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
         let rate = LearningRate::new(recipe, total);
         let mut optimizer = AdamW::new(&model.store, Settings::from(recipe))?.with_layer_decay(recipe.layer_decay);
         if options.resume
-            && let Some((saved, tensors)) = state::load(&options.output)?
+            && let Some((saved, tensors)) = state::load::<RunState>(&options.output)?
         {
             saved.check_same(&state)?;
             optimizer
@@ -202,8 +202,12 @@ impl<'a> Run<'a> {
             let (ids, mask) = batches::tensors(&rows, self.model.network.config().pad_token_id, self.model.device)?;
             let loss = {
                 let _autocast = self.autocast()?;
-                let logits = self.model.network.forward(&ids, &mask, true)?.f_to_kind(Kind::Float)?;
-                self.loss.of(&logits, batch, texts)?
+                let (logits, hidden) = self.model.network.forward_with_hidden(&ids, &mask, true)?;
+                let loss = self.loss.of(&logits.f_to_kind(Kind::Float)?, batch, texts)?;
+                match self.loss.imitation(&hidden, batch, texts)? {
+                    None => loss,
+                    Some(more) => loss.f_add(&more)?,
+                }
             };
             loss.f_backward()?;
             value += loss.f_double_value(&[])?;

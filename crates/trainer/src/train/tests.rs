@@ -26,7 +26,7 @@ struct Evaluate {
 }
 
 /// libtorch has one random generator and one number of threads: runs take turns.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -71,7 +71,7 @@ fn reviews(count: usize) -> TempDir {
 const SMALL: &str = "--vocab-size 180 --dim 16 --layers 1 --heads 2 --hidden-dim 32 --max-tokens 48 --train-tokens 32 \
                      --batch-size 8 --learning-rate 0.01 --threads 1";
 
-fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyhow::Result<Outcome> {
+pub(crate) fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyhow::Result<Outcome> {
     let at = |name: &str| folder.join(name).display().to_string();
     let mut words = vec![
         "train".to_owned(),
@@ -237,6 +237,48 @@ fn a_checkpoint_teaches_a_smaller_one() {
     run(folder.path(), "student", flags, false).unwrap();
     let card = card::read(&folder.path().join("student")).unwrap().unwrap();
     assert!(card.metrics["accuracy"] > 0.95, "{:?}", card.metrics);
+}
+
+#[test]
+fn teachers_together_teach_pieces_and_hidden_states_and_the_result_is_small() {
+    let _turn = alone();
+    let folder = reviews(640);
+    run(folder.path(), "teacher", "--epochs 3", false).unwrap();
+    let flags = "--distil-from baseline,naive-bayes,FOLDER/teacher --pieces 1 --hidden-weight 1 --unlabelled FOLDER/more.csv \
+                 --epochs 3 --store fp16";
+    run(folder.path(), "student", flags, false).unwrap();
+    let [teacher, student] = ["teacher", "student"].map(|name| folder.path().join(name));
+    let card = card::read(&student).unwrap().unwrap();
+    assert!(card.metrics["accuracy"] > 0.95, "{:?}", card.metrics);
+
+    let size = |folder: &Path| std::fs::metadata(folder.join("model.safetensors")).unwrap().len();
+    assert!(
+        size(&student) * 10 < size(&teacher) * 6,
+        "half the size, but for the header"
+    );
+    let config = std::fs::read_to_string(student.join("config.json")).unwrap();
+    assert!(config.contains("float16"), "{config}");
+    let checkpoint = Checkpoint::open(&student).unwrap();
+    let classifier = Classifier::load(&checkpoint, understudy_distilbert::Device::Cpu, Precision::Fp32).unwrap();
+    let example = &card.golden_examples[0];
+    let ids = checkpoint.tokenizer().encode(&example.text).unwrap().ids;
+    let answer = softmax(&classifier.logits(&[&ids]).unwrap()[0]);
+    assert!((answer[0] - example.probabilities[0]).abs() < 1e-5);
+
+    // Where the student has learnt to judge by the same vectors, they point the same way.
+    let rows = [ids.as_slice()];
+    let vector = |folder: &Path| {
+        let model = Model::load(&Checkpoint::open(folder).unwrap(), |_| {}, Device::Cpu).unwrap();
+        model.hidden(&rows).unwrap().remove(0)
+    };
+    let (a, b) = (vector(&teacher), vector(&student));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+    assert!(cosine > 0.5, "{cosine}");
+
+    let narrow = "--distil-from FOLDER/teacher --hidden-weight 1 --dim 8";
+    assert!(error(folder.path(), "other", narrow).contains("as wide as the student"));
+    assert!(error(folder.path(), "third", "--distil-from baseline --hidden-weight 1").contains("no hidden states"));
 }
 
 #[test]

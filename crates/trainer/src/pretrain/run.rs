@@ -1,0 +1,309 @@
+//! The loop: steps, evaluations, saving.
+//!
+//! As in `train`, step n depends on the recipe, the data and n only, so that a resumed run does what the uninterrupted one
+//! would have done, bit for bit on one thread.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor, no_grad};
+use understudy_distilbert::{Autocast, network};
+
+use super::masking::{Masked, Masking};
+use super::recipe::PretrainRecipe;
+use super::texts::Rows;
+use super::{Language, PretrainOptions};
+use crate::batches;
+use crate::interrupt::Stop;
+use crate::optimizer::{AdamW, Settings};
+use crate::progress::{Progress, StepReport};
+use crate::recipe::Precision;
+use crate::schedule::LearningRate;
+use crate::state;
+use crate::train::Outcome;
+
+/// The held-out texts are masked in the same way each time, and as no step's are.
+const HELD_OUT: u64 = 1 << 63;
+
+/// One evaluation on held-out texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Prediction {
+    pub(super) step: u64,
+    pub(super) epoch: f64,
+    pub(super) train_loss: f64,
+    /// Mean cross entropy of the asked tokens, in nats.
+    pub(super) loss: f64,
+    /// Share of the asked tokens that are told right.
+    pub(super) accuracy: f64,
+    /// Time spent on steps so far.
+    pub(super) seconds: f64,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PretrainState {
+    pub(super) recipe: PretrainRecipe,
+    pub(super) parent: String,
+    pub(super) data_sha256: BTreeMap<String, String>,
+    /// Steps done.
+    pub(super) step: u64,
+    pub(super) seconds: f64,
+    /// Sum and number of the losses since the last evaluation.
+    recent: (f64, u64),
+    pub(super) history: Vec<Prediction>,
+    pub(super) best: Option<Prediction>,
+}
+
+impl PretrainState {
+    /// Before the first step.
+    pub(super) fn new(recipe: PretrainRecipe, parent: String, data_sha256: BTreeMap<String, String>) -> Self {
+        Self {
+            recipe,
+            parent,
+            data_sha256,
+            step: 0,
+            seconds: 0.0,
+            recent: (0.0, 0),
+            history: Vec::new(),
+            best: None,
+        }
+    }
+
+    /// Refuses to go on with another recipe, parent or other data than it began with.
+    fn check_same(&self, now: &Self) -> anyhow::Result<()> {
+        ensure!(
+            (&self.parent, &self.data_sha256) == (&now.parent, &now.data_sha256),
+            "the interrupted run had the parent {:?} and the data {:?}, this one {:?} and {:?}: give the same, or another --output",
+            self.parent,
+            self.data_sha256,
+            now.parent,
+            now.data_sha256
+        );
+        let (before, after) = (toml::to_string(&self.recipe)?, toml::to_string(&now.recipe)?);
+        for (before, after) in before.lines().zip(after.lines()) {
+            ensure!(
+                before == after,
+                "the interrupted run had `{before}`, this one has `{after}`: give the same recipe, or another --output"
+            );
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Run<'a> {
+    options: &'a PretrainOptions,
+    language: &'a mut Language,
+    rows: &'a Rows,
+    masking: &'a Masking,
+    rate: LearningRate,
+    optimizer: AdamW,
+    lengths: Vec<usize>,
+    steps_per_epoch: u64,
+    total: u64,
+    state: PretrainState,
+    progress: Progress,
+}
+
+impl<'a> Run<'a> {
+    /// A new run, or with `--resume` the interrupted one.
+    #[expect(clippy::cast_possible_truncation, reason = "checked positive, small")]
+    pub(super) fn begin(
+        options: &'a PretrainOptions,
+        language: &'a mut Language,
+        rows: &'a Rows,
+        masking: &'a Masking,
+        mut state: PretrainState,
+    ) -> anyhow::Result<Self> {
+        let steps_per_epoch = rows.train.len().div_ceil(state.recipe.batch_size) as u64;
+        let total = ((state.recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
+        let recipe = &state.recipe;
+        let rate = LearningRate::with(recipe.learning_rate, recipe.warm_up, recipe.schedule, total);
+        let settings = Settings {
+            beta1: state.recipe.beta1,
+            beta2: state.recipe.beta2,
+            weight_decay: state.recipe.weight_decay,
+            clip: state.recipe.clip,
+        };
+        let mut optimizer = AdamW::new(&language.store, settings)?;
+        if options.resume
+            && let Some((saved, tensors)) = state::load::<PretrainState>(&options.output)?
+        {
+            saved.check_same(&state)?;
+            optimizer
+                .restore(&tensors)
+                .with_context(|| state::path(&options.output).display().to_string())?;
+            state = saved;
+        }
+        let progress = Progress::new(total, state.step);
+        let lengths: Vec<usize> = rows.train.iter().map(Vec::len).collect();
+        let parameters: usize = language.store.trainable_variables().iter().map(Tensor::numel).sum();
+        progress.say(&format!(
+            "{parameters} parameters; {} windows, {} tokens; {total} steps of {} windows, from step {}",
+            lengths.len(),
+            lengths.iter().sum::<usize>(),
+            state.recipe.batch_size,
+            state.step
+        ));
+        Ok(Self {
+            options,
+            language,
+            rows,
+            masking,
+            rate,
+            optimizer,
+            lengths,
+            steps_per_epoch,
+            total,
+            state,
+            progress,
+        })
+    }
+
+    pub(super) fn into_state(self) -> PretrainState {
+        self.state
+    }
+
+    /// Steps until the end or until `stop`.
+    pub(super) fn go(&mut self, stop: &Stop, tokenizer_json: &str) -> anyhow::Result<Outcome> {
+        let save_every = Duration::from_secs(self.options.save_every);
+        let mut saved = Instant::now();
+        let mut epoch = None;
+        let mut plan = Vec::new();
+        while self.state.step < self.total {
+            let now = self.state.step / self.steps_per_epoch;
+            if epoch != Some(now) {
+                plan = batches::plan(&self.lengths, self.state.recipe.batch_size, self.state.recipe.seed, now);
+                epoch = Some(now);
+            }
+            let batch = &plan[usize::try_from(self.state.step % self.steps_per_epoch)?];
+            let begun = Instant::now();
+            let learning_rate = self.rate.at(self.state.step);
+            let loss = self.step(batch, learning_rate)?;
+            let taken = begun.elapsed();
+            self.state.step += 1;
+            self.state.seconds += taken.as_secs_f64();
+            self.state.recent = (self.state.recent.0 + loss, self.state.recent.1 + 1);
+            let report = StepReport {
+                step: self.state.step,
+                loss,
+                learning_rate,
+                texts: batch.len(),
+                tokens: batch.iter().map(|&index| self.lengths[index]).sum(),
+            };
+            self.progress.step(report, taken);
+            if self.evaluation_due() {
+                self.evaluate(tokenizer_json)?;
+            }
+            let stopping = stop.wanted() && self.state.step < self.total;
+            if stopping || saved.elapsed() >= save_every {
+                state::save(&self.options.output, &self.state, self.optimizer.state())?;
+                saved = Instant::now();
+            }
+            if stopping {
+                self.progress.finish();
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        self.progress.finish();
+        Ok(Outcome::Finished)
+    }
+
+    fn evaluation_due(&self) -> bool {
+        let every = match self.state.recipe.evaluate_every {
+            0 => self.steps_per_epoch,
+            steps => steps as u64,
+        };
+        self.state.step.is_multiple_of(every) || self.state.step == self.total
+    }
+
+    /// One update. Returns the loss.
+    fn step(&mut self, batch: &[usize], learning_rate: f64) -> anyhow::Result<f64> {
+        let step = self.state.step;
+        // For dropout.
+        tch::manual_seed(i64::from_ne_bytes(
+            (self.state.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
+        ));
+        let rows: Vec<&[u32]> = batch.iter().map(|&index| self.rows.train[index].as_slice()).collect();
+        let (logits, truth) = self.predict(&self.masking.hide(&rows, step), true)?;
+        let loss = cross_entropy(&logits, &truth, Reduction::Mean)?;
+        let value = loss.f_double_value(&[])?;
+        ensure!(
+            value.is_finite(),
+            "the loss is not finite at step {step}: lower --learning-rate"
+        );
+        loss.f_backward()?;
+        self.optimizer.step(step + 1, learning_rate)?;
+        Ok(value)
+    }
+
+    /// Logits of the asked tokens, and these.
+    fn predict(&self, masked: &Masked, train: bool) -> anyhow::Result<(Tensor, Tensor)> {
+        let rows: Vec<&[u32]> = masked.rows.iter().map(Vec::as_slice).collect();
+        let device = self.language.device;
+        let (ids, mask) = batches::tensors(&rows, self.language.network.config().pad_token_id, device)?;
+        let longest = usize::try_from(ids.size2()?.1)?;
+        let places: Vec<i64> = masked
+            .asked
+            .iter()
+            .map(|&(row, position)| i64::try_from(row * longest + position))
+            .collect::<Result<_, _>>()?;
+        let truth: Vec<i64> = masked.truth.iter().map(|&id| i64::from(id)).collect();
+        let on_device =
+            |values: &[i64]| -> anyhow::Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
+        let places = on_device(&places)?;
+        let _autocast = match self.state.recipe.precision {
+            Precision::Bf16 => Some(Autocast::bf16(device)?),
+            Precision::Fp32 | Precision::Auto => None,
+        };
+        let logits = self.language.network.forward(&ids, &mask, &places, train)?;
+        Ok((logits.f_to_kind(Kind::Float)?, on_device(&truth)?))
+    }
+
+    /// Measures on the held-out texts and keeps the checkpoint if it is the best so far.
+    fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
+        let (mut loss, mut right, mut asked) = (0.0, 0.0, 0.0);
+        for (rows, number) in self.rows.held_out.chunks(self.state.recipe.batch_size).zip(HELD_OUT..) {
+            let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+            no_grad(|| -> anyhow::Result<()> {
+                let (logits, truth) = self.predict(&self.masking.hide(&rows, number), false)?;
+                loss += cross_entropy(&logits, &truth, Reduction::Sum)?.f_double_value(&[])?;
+                let told = logits.f_argmax(-1, false)?.f_eq_tensor(&truth)?;
+                right += told.f_sum(Kind::Float)?.f_double_value(&[])?;
+                asked += truth.numel() as f64;
+                Ok(())
+            })?;
+        }
+        let prediction = Prediction {
+            step: self.state.step,
+            epoch: self.state.step as f64 / self.steps_per_epoch as f64,
+            train_loss: self.state.recent.0 / self.state.recent.1 as f64,
+            loss: loss / asked,
+            accuracy: right / asked,
+            seconds: self.state.seconds,
+        };
+        let best = self.state.best.as_ref().is_none_or(|best| prediction.loss < best.loss);
+        self.progress.say(&format!(
+            "step {}, epoch {:.2}: held-out loss {:.4}, {:.2}% told right; {:.0} s{}",
+            prediction.step,
+            prediction.epoch,
+            prediction.loss,
+            100.0 * prediction.accuracy,
+            prediction.seconds,
+            if best { "; the best so far" } else { "" }
+        ));
+        if best {
+            let config = self.language.network.config();
+            network::save_masked(&self.options.output, config, &self.language.store, tokenizer_json)?;
+            self.state.best = Some(prediction.clone());
+        }
+        self.state.recent = (0.0, 0);
+        self.state.history.push(prediction);
+        Ok(())
+    }
+}
+
+fn cross_entropy(logits: &Tensor, truth: &Tensor, reduction: Reduction) -> anyhow::Result<Tensor> {
+    Ok(logits.f_cross_entropy_loss::<Tensor>(truth, None, reduction, -100, 0.0)?)
+}
