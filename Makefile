@@ -53,7 +53,7 @@ descriptors: ## Releases the contract: run after a compatible change of proto/
 	mv proto/descriptors/understudy.v1.binpb.new proto/descriptors/understudy.v1.binpb
 
 .PHONY: train-starter
-train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour)
+train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour and a half)
 	UNDERSTUDY_BIN=$(BIN) scripts/train-starter.sh
 
 .PHONY: evaluate-starter
