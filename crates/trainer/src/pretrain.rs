@@ -240,7 +240,11 @@ impl Language {
 fn waves(positions: usize, dim: usize, deviation: f64) -> anyhow::Result<Tensor> {
     let value = |position: usize, column: usize| {
         let angle = position as f64 / 10_000_f64.powf((column - column % 2) as f64 / dim as f64);
-        let wave = if column % 2 == 0 { angle.sin() } else { angle.cos() };
+        let wave = if column.is_multiple_of(2) {
+            angle.sin()
+        } else {
+            angle.cos()
+        };
         (wave * std::f64::consts::SQRT_2 * deviation) as f32
     };
     let values: Vec<f32> = (0..positions)
