@@ -232,8 +232,8 @@ fn training_ends_when_patience_does_and_the_latest_checkpoints_stay() {
 fn a_checkpoint_teaches_a_smaller_one() {
     let _turn = alone();
     let folder = reviews(640);
-    run(folder.path(), "teacher", "--epochs 3", false).unwrap();
-    let flags = "--distil-from FOLDER/teacher --label-weight 0 --unlabelled FOLDER/more.csv --dim 8 --epochs 4";
+    run(folder.path(), "teacher", "--epochs 6", false).unwrap();
+    let flags = "--distil-from FOLDER/teacher --label-weight 0 --unlabelled FOLDER/more.csv --dim 8 --epochs 8";
     run(folder.path(), "student", flags, false).unwrap();
     let card = card::read(&folder.path().join("student")).unwrap().unwrap();
     assert!(card.metrics["accuracy"] > 0.95, "{:?}", card.metrics);
@@ -243,7 +243,7 @@ fn a_checkpoint_teaches_a_smaller_one() {
 fn teachers_together_teach_pieces_and_hidden_states_and_the_result_is_small() {
     let _turn = alone();
     let folder = reviews(640);
-    run(folder.path(), "teacher", "--epochs 3", false).unwrap();
+    run(folder.path(), "teacher", "--epochs 6", false).unwrap();
     let flags = "--distil-from baseline,naive-bayes,FOLDER/teacher --pieces 1 --hidden-weight 1 --unlabelled FOLDER/more.csv \
                  --epochs 3 --store fp16";
     run(folder.path(), "student", flags, false).unwrap();
