@@ -47,6 +47,12 @@ test-system: ## Tests of the running platform, with Python clients and etcdctl
 	cargo build --release --workspace --bins
 	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-test/bin/python -m pytest tests/system
 
+.PHONY: test-mlflow
+test-mlflow: ## Trains against a real MLflow server (installs MLflow, 850 MB)
+	@scripts/setup.sh --mlflow
+	cargo build --release -p understudy-trainer
+	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-mlflow/bin/python tests/mlflow/check.py
+
 .PHONY: descriptors
 descriptors: ## Releases the contract: run after a compatible change of proto/
 	cargo run --release --quiet -p understudy-protocol --example descriptors > proto/descriptors/understudy.v1.binpb.new

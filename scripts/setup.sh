@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh           what building and running needs: compilers, libtorch
 #   scripts/setup.sh --test    also what the tests need: etcd, Python clients, cargo-deny
+#   scripts/setup.sh --mlflow  also MLflow, for the test of experiment tracking
 #   scripts/setup.sh --bench   also what the benchmarks compare with: PyTorch, transformers, ONNX Runtime, h2load
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,6 +97,9 @@ for wish in "$@"; do
       install_packages nghttp2-client haproxy
       make_venv bench bench/requirements.txt
       ;;
-    *) die "unknown option $wish; the options are --test and --bench" ;;
+    --mlflow)
+      make_venv mlflow tests/mlflow/requirements.txt
+      ;;
+    *) die "unknown option $wish; the options are --test, --bench and --mlflow" ;;
   esac
 done

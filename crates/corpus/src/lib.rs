@@ -27,7 +27,10 @@ pub use dataset::{
 pub use error::Error;
 pub use labels::Labels;
 pub use logistic::LogisticOptions;
-pub use metrics::{Averages, ClassMetrics, Metrics};
+pub use metrics::{
+    Averages, Bootstrap, CALIBRATION_BINS, Calibration, CalibrationBin, ClassMetrics, Clusters, Curves, Discordant,
+    Figures, Metrics, Scored, Temperature, holm, percentile_interval,
+};
 pub use read::{Columns, Reader, Record, Split};
 pub use split::{Fractions, SplitCounts, Splits, sample, split};
 pub use tfidf::{TfIdf, TfIdfOptions};

@@ -1,6 +1,18 @@
 //! Figures of a classifier, defined as scikit-learn defines them.
 
+mod bootstrap;
+mod calibration;
+mod paired;
+mod scored;
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
+
+pub use bootstrap::{Bootstrap, Clusters, percentile_interval};
+pub use calibration::{CALIBRATION_BINS, Calibration, CalibrationBin, Temperature};
+pub use paired::{Discordant, holm};
+pub use scored::{Curves, Figures, Scored};
 
 use crate::Error;
 
@@ -17,8 +29,13 @@ pub struct Metrics {
     /// Area under the receiver operating characteristic: of the second class where there are two, else the mean of each class against
     /// the rest. `None` if a class has no example or nothing but.
     pub roc_auc: Option<f64>,
+    /// Mean of the classes' `pr_auc`. `None` if a class has no example.
+    pub pr_auc: Option<f64>,
     /// Mean of -ln(probability of the true class).
     pub log_loss: f64,
+    /// Brier's score: mean square of what the probability of the second class lacks or has too much where there are two; else
+    /// the sum over all classes, as scikit-learn has it.
+    pub brier: f64,
     /// By class.
     pub classes: Vec<ClassMetrics>,
     /// `confusion[truth][prediction]`, in the order of `classes`.
@@ -44,6 +61,10 @@ pub struct ClassMetrics {
     /// Its figures.
     #[serde(flatten)]
     pub scores: Averages,
+    /// Area under its receiver operating characteristic against the rest.
+    pub roc_auc: Option<f64>,
+    /// Average precision against the rest: the area under its curve of precision by recall, without interpolation.
+    pub pr_auc: Option<f64>,
     /// True examples of it.
     pub support: usize,
 }
@@ -54,24 +75,15 @@ impl Metrics {
     /// # Errors
     /// If there is no example, or rows do not fit the labels, or a probability is not a number.
     pub fn measure(labels: &[String], truth: &[usize], probabilities: &[Vec<f32>]) -> Result<Self, Error> {
+        Ok(Self::of(labels, &Scored::new(labels.len(), truth, probabilities)?))
+    }
+
+    /// The same of answers that are scored already.
+    #[must_use]
+    pub fn of(labels: &[String], scored: &Scored) -> Self {
         let classes = labels.len();
-        let fits = |(row, &label): (&Vec<f32>, &usize)| {
-            row.len() == classes && label < classes && row.iter().all(|p| !p.is_nan())
-        };
-        if truth.is_empty() || truth.len() != probabilities.len() || !probabilities.iter().zip(truth).all(fits) {
-            return Err(Error::Invalid(format!(
-                "cannot measure: {} labels for {} predictions over {classes} classes, or a prediction that is no distribution",
-                truth.len(),
-                probabilities.len()
-            )));
-        }
-        let mut confusion = vec![vec![0; classes]; classes];
-        let mut loss = 0.0;
-        for (row, &label) in probabilities.iter().zip(truth) {
-            let best = (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-            confusion[label][best] += 1;
-            loss -= f64::from(row[label]).max(f64::from(f32::EPSILON)).ln();
-        }
+        let confusion = scored.confusion();
+        let figures = scored.figures(None);
         let by_class: Vec<ClassMetrics> = labels
             .iter()
             .enumerate()
@@ -81,28 +93,33 @@ impl Metrics {
                 let predicted = confusion.iter().map(|row| row[class]).sum();
                 let (precision, recall) = (ratio(right, predicted), ratio(right, support));
                 let f1 = ratio(2 * right, predicted + support);
+                let (roc_auc, pr_auc) = scored.areas(class, None);
                 ClassMetrics {
                     label: label.clone(),
                     scores: Averages { precision, recall, f1 },
+                    roc_auc,
+                    pr_auc,
                     support,
                 }
             })
             .collect();
         let mean =
             |pick: fn(&Averages) -> f64| by_class.iter().map(|class| pick(&class.scores)).sum::<f64>() / count(classes);
-        Ok(Self {
-            examples: truth.len(),
-            accuracy: ratio((0..classes).map(|class| confusion[class][class]).sum(), truth.len()),
+        Self {
+            examples: scored.examples(),
+            accuracy: figures.accuracy,
             averages: Averages {
                 precision: mean(|a| a.precision),
                 recall: mean(|a| a.recall),
                 f1: mean(|a| a.f1),
             },
-            roc_auc: roc_auc(classes, truth, probabilities),
-            log_loss: loss / count(truth.len()),
+            roc_auc: figures.roc_auc,
+            pr_auc: figures.pr_auc,
+            log_loss: figures.log_loss,
+            brier: figures.brier,
             classes: by_class,
             confusion,
-        })
+        }
     }
 }
 
@@ -112,97 +129,4 @@ fn count(number: usize) -> f64 {
 
 fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { count(part) / count(whole) }
-}
-
-fn roc_auc(classes: usize, truth: &[usize], probabilities: &[Vec<f32>]) -> Option<f64> {
-    if classes == 2 {
-        return area(1, truth, probabilities);
-    }
-    let areas = (0..classes).map(|class| area(class, truth, probabilities));
-    Some(areas.sum::<Option<f64>>()? / count(classes))
-}
-
-/// The probability that a random example of the class scores above a random other one, ties counting half (Mann-Whitney).
-fn area(class: usize, truth: &[usize], probabilities: &[Vec<f32>]) -> Option<f64> {
-    let mut scored: Vec<(f32, bool)> = probabilities
-        .iter()
-        .zip(truth)
-        .map(|(row, &label)| (row[class], label == class))
-        .collect();
-    scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut below, mut positives, mut pairs) = (0, 0, 0.0);
-    for same in scored.chunk_by(|a, b| a.0 == b.0) {
-        let hits = same.iter().filter(|(_, hit)| *hit).count();
-        let misses = same.len() - hits;
-        pairs += count(hits) * (count(below) + count(misses) / 2.0);
-        below += misses;
-        positives += hits;
-    }
-    (below > 0 && positives > 0).then(|| pairs / (count(positives) * count(below)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(serde::Deserialize)]
-    struct Case {
-        labels: Vec<String>,
-        truth: Vec<usize>,
-        probabilities: Vec<Vec<f32>>,
-        accuracy: f64,
-        precision: Vec<f64>,
-        recall: Vec<f64>,
-        f1: Vec<f64>,
-        macro_f1: f64,
-        macro_precision: f64,
-        macro_recall: f64,
-        roc_auc: f64,
-        log_loss: f64,
-        confusion: Vec<Vec<usize>>,
-    }
-
-    /// Values from scikit-learn: `fixtures/generate.py`.
-    #[test]
-    fn figures_as_scikit_learn() {
-        let cases: Vec<Case> = serde_json::from_str(include_str!("../fixtures/metrics.json")).unwrap();
-        assert!(cases.len() >= 3);
-        for case in cases {
-            let metrics = Metrics::measure(&case.labels, &case.truth, &case.probabilities).unwrap();
-            let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
-            assert_eq!(metrics.confusion, case.confusion);
-            assert!(close(metrics.accuracy, case.accuracy));
-            assert!(
-                close(metrics.roc_auc.unwrap(), case.roc_auc),
-                "{:?} {}",
-                metrics.roc_auc,
-                case.roc_auc
-            );
-            assert!(
-                close(metrics.log_loss, case.log_loss),
-                "{} {}",
-                metrics.log_loss,
-                case.log_loss
-            );
-            assert!(close(metrics.averages.f1, case.macro_f1));
-            assert!(close(metrics.averages.precision, case.macro_precision));
-            assert!(close(metrics.averages.recall, case.macro_recall));
-            for (index, class) in metrics.classes.iter().enumerate() {
-                assert!(close(class.scores.precision, case.precision[index]));
-                assert!(close(class.scores.recall, case.recall[index]));
-                assert!(close(class.scores.f1, case.f1[index]));
-            }
-        }
-    }
-
-    #[test]
-    fn one_class_has_no_area_and_nonsense_is_refused() {
-        let labels = ["a".to_owned(), "b".to_owned()];
-        let metrics = Metrics::measure(&labels, &[1], &[vec![0.4, 0.6]]).unwrap();
-        assert_eq!((metrics.roc_auc, metrics.accuracy), (None, 1.0));
-        assert!(Metrics::measure(&labels, &[], &[]).is_err());
-        assert!(Metrics::measure(&labels, &[2], &[vec![0.4, 0.6]]).is_err());
-        assert!(Metrics::measure(&labels, &[0], &[vec![0.4]]).is_err());
-        assert!(Metrics::measure(&labels, &[0], &[vec![f32::NAN, 0.6]]).is_err());
-    }
 }

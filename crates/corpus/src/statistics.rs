@@ -303,7 +303,8 @@ impl Statistics {
 }
 
 /// Wilson's score interval for a share (Wilson 1927), 95%.
-fn wilson(part: u64, whole: u64) -> Interval {
+#[must_use]
+pub fn wilson(part: u64, whole: u64) -> Interval {
     if whole == 0 {
         return Interval { low: 0.0, high: 1.0 };
     }

@@ -1,20 +1,38 @@
-//! `evaluate`: a checkpoint's or the baseline's figures on one split of a file.
+//! `evaluate`: how good a checkpoint or the baseline is on one split of a file, and where it fails.
+//!
+//! ```text
+//! file ──Reading──▶ parts ──Contestant──▶ answers ──Evaluation──▶ terminal, JSON, HTML
+//! ```
+//!
+//! A temperature is fitted on the validation split and told beside the figures, which are those of the checkpoint as it is. What
+//! serves a checkpoint knows no temperature, so `--write-calibrated` divides the classifier's last layer by it: the folder that
+//! comes out answers with calibrated probabilities wherever it is loaded.
 
-use std::path::PathBuf;
+pub(crate) mod answers;
+mod calibrated;
+pub(crate) mod figures;
+mod page;
+pub(crate) mod show;
+#[cfg(test)]
+mod tests;
 
-use anyhow::{bail, ensure};
-use comfy_table::{Cell, Table, presets};
-use understudy_corpus::{Baseline, BaselineOptions, Example, Fractions, Labels, Limits, Metrics, load_labelled, split};
-use understudy_distilbert::Checkpoint;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use understudy_corpus::{Labels, Metrics};
 use understudy_protocol::v1;
 
 use crate::card::{self, Answers, Origin};
-use crate::model::{Model, softmax};
+use crate::data::ColumnOptions;
+use crate::files;
+use crate::model::Model;
 use crate::train::Machine;
-use crate::{data, files};
+use answers::{Contestant, Reading};
+use figures::Evaluation;
 
 /// Which examples of a file to measure on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Part {
     /// Those to learn from.
     Train,
@@ -24,6 +42,17 @@ pub(crate) enum Part {
     Test,
     /// Every one, whatever the file says.
     All,
+}
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training split",
+            Self::Validation => "validation split",
+            Self::Test => "test split",
+            Self::All => "all of the file",
+        }
+    }
 }
 
 /// What to measure on.
@@ -41,6 +70,17 @@ pub(crate) struct Selection {
     /// Share held out for the test, if the file has no such column
     #[arg(long, default_value_t = 0.1)]
     pub(crate) test_share: f64,
+}
+
+/// How to draw for intervals.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Resampling {
+    /// Resamples of the bootstrap from which the 95% intervals come; 0: no intervals
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    pub(crate) resamples: usize,
+    /// Column whose equal values are drawn together, e.g. the film's id: examples of one film are no independent evidence
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) cluster: Option<String>,
 }
 
 /// What `evaluate` is told.
@@ -61,15 +101,31 @@ pub(crate) struct EvaluateOptions {
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) selection: Selection,
-    /// Print JSON instead of a table
+    #[command(flatten)]
+    pub(crate) columns: ColumnOptions,
+    /// Column by whose values to tell figures apart, numbers with many values by quarters; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) slice: Vec<String>,
+    #[command(flatten)]
+    pub(crate) resampling: Resampling,
+    /// How many of the most confident mistakes to tell in the JSON and the report
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    pub(crate) mistakes: usize,
+    /// Print JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
     /// Write the JSON to a file as well
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Write an HTML report with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Put the figures, golden examples and reference profile into the checkpoint's understudy.json
     #[arg(long, conflicts_with = "baseline")]
     pub(crate) write_card: bool,
+    /// Write the checkpoint with its last layer divided by the fitted temperature: the same answers, calibrated probabilities
+    #[arg(long, conflicts_with = "baseline", value_name = "FOLDER")]
+    pub(crate) write_calibrated: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: Machine,
 }
@@ -77,25 +133,63 @@ pub(crate) struct EvaluateOptions {
 /// Runs the command and returns what it prints.
 pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<String> {
     let threads = options.machine.apply()?;
-    let metrics = match &options.checkpoint {
-        None => baseline(options)?,
-        Some(folder) => {
-            let checkpoint = Checkpoint::open(folder)?;
-            let model = Model::load(&checkpoint, |_| {}, options.machine.device()?)?;
-            let (metrics, answers) = measure(&model, &options.data, &options.selection, threads)?;
-            if options.write_card {
-                let mut card = renew(card::read(folder)?, &model)?;
-                card::measured(&mut card, &metrics, &answers);
-                card::write(folder, &card)?;
-            }
-            metrics
-        }
+    let mut contestant = match &options.checkpoint {
+        None => Contestant::baseline(),
+        Some(folder) => Contestant::open(folder, options.machine.device()?)?,
     };
-    let json = serde_json::to_string_pretty(&metrics)?;
+    let reading = Reading {
+        data: &options.data,
+        selection: &options.selection,
+        columns: &options.columns,
+        kept: options
+            .slice
+            .iter()
+            .chain(&options.resampling.cluster)
+            .cloned()
+            .collect(),
+    };
+    let parts = reading.read(contestant.labels()?.as_ref())?;
+    contestant.prepare(&parts)?;
+    let measured = contestant.answer(&parts.measured, threads)?;
+    // Fitted and measured on the same examples, a temperature would flatter itself.
+    let held_out = match options.selection.split {
+        Part::Test | Part::Train if !parts.validation.is_empty() => {
+            eprintln!(
+                "fitting the temperature on {} reviews of the validation split",
+                parts.validation.len()
+            );
+            Some(contestant.answer(&parts.validation, threads)?)
+        }
+        _ => None,
+    };
+    let evaluation = Evaluation::measure(&parts, &measured, held_out.as_ref(), options)?;
+    if let (Some(folder), Contestant::Checkpoint { model, .. }) = (&options.checkpoint, &contestant) {
+        let answers = Answers {
+            probabilities: measured.probabilities.clone(),
+            tokens: measured.lengths.clone(),
+        };
+        if options.write_card {
+            let mut card = renew(card::read(folder)?, model)?;
+            card::measured(&mut card, &evaluation.metrics, &answers);
+            card::write(folder, &card)?;
+        }
+        if let Some(output) = &options.write_calibrated {
+            let temperature = evaluation.temperature.as_ref().context(
+                "no temperature was fitted: measure on --split test, with a validation split in the file or drawn from it",
+            )?;
+            calibrated::write(folder, output, &temperature.fitted, &parts, threads)?;
+        }
+    }
+    let json = serde_json::to_string_pretty(&evaluation)?;
     if let Some(path) = &options.output {
         files::write_whole(path, format!("{json}\n").as_bytes())?;
     }
-    Ok(if options.json { json } else { table(&metrics) })
+    if let Some(path) = &options.report {
+        let page = page::page(&evaluation, &measured, &parts)?;
+        files::write_whole(path, page.as_bytes())?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(if options.json { json } else { show::tables(&evaluation) })
 }
 
 /// A card with fresh golden examples, and the origin that the old one tells.
@@ -110,103 +204,24 @@ pub(crate) fn renew(old: Option<v1::Manifest>, model: &Model) -> anyhow::Result<
 /// Measures a model on the selected part of a file.
 pub(crate) fn measure(
     model: &Model,
-    data: &std::path::Path,
+    data: &Path,
     selection: &Selection,
     threads: usize,
 ) -> anyhow::Result<(Metrics, Answers)> {
-    let labels = Labels::new(model.network.config().labels.clone())?;
-    let set = load_labelled(data, Some(&labels), &Limits::evaluation())?;
-    eprintln!("{}: {}", data.display(), data::counts(&set.counts));
-    let examples = select(set.examples, selection)?;
-    let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
-    let truth: Vec<usize> = examples.iter().map(|example| example.label).collect();
-    let rows = data::encode(&model.tokenizer, &texts, threads)?;
-    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let probabilities: Vec<Vec<f32>> = model.logits(&rows)?.iter().map(|row| softmax(row)).collect();
-    let metrics = Metrics::measure(labels.names(), &truth, &probabilities)?;
+    let reading = Reading {
+        data,
+        selection,
+        columns: &ColumnOptions::default(),
+        kept: Vec::new(),
+    };
+    let parts = reading.read(Some(&Labels::new(model.network.config().labels.clone())?))?;
+    let answered = answers::ask(model, &parts.measured, threads)?;
+    let metrics = Metrics::measure(parts.labels.names(), &parts.truth(), &answered.probabilities)?;
     Ok((
         metrics,
         Answers {
-            probabilities,
-            tokens: rows.iter().map(|row| row.len()).collect(),
+            probabilities: answered.probabilities,
+            tokens: answered.lengths,
         },
     ))
-}
-
-fn select(examples: Vec<Example>, selection: &Selection) -> anyhow::Result<Vec<Example>> {
-    if selection.split == Part::All {
-        return Ok(examples);
-    }
-    let fractions = Fractions {
-        validation: selection.validation_share,
-        test: selection.test_share,
-    };
-    let splits = split(examples, fractions, selection.seed)?;
-    let part = match selection.split {
-        Part::Train => splits.train,
-        Part::Validation => splits.validation,
-        Part::Test | Part::All => splits.test,
-    };
-    ensure!(
-        !part.is_empty(),
-        "the file has nothing in this split: choose another --split"
-    );
-    Ok(part)
-}
-
-fn baseline(options: &EvaluateOptions) -> anyhow::Result<Metrics> {
-    if options.selection.split == Part::All {
-        bail!("the baseline learns from the training split: measure it on --split validation or test");
-    }
-    let set = load_labelled(&options.data, None, &Limits::evaluation())?;
-    let train = select(
-        set.examples.clone(),
-        &Selection {
-            split: Part::Train,
-            ..options.selection.clone()
-        },
-    )?;
-    let part = select(set.examples, &options.selection)?;
-    eprintln!("fitting the baseline on {} reviews", train.len());
-    let texts: Vec<&str> = train.iter().map(|example| example.text.as_str()).collect();
-    let truth: Vec<usize> = train.iter().map(|example| example.label).collect();
-    let fitted = Baseline::fit(&texts, &truth, set.labels.names().len(), &BaselineOptions::default())?;
-    let probabilities: Vec<Vec<f32>> = part
-        .iter()
-        .map(|example| softmax(&fitted.logits(&example.text)))
-        .collect();
-    let truth: Vec<usize> = part.iter().map(|example| example.label).collect();
-    Ok(Metrics::measure(set.labels.names(), &truth, &probabilities)?)
-}
-
-fn table(metrics: &Metrics) -> String {
-    let percent = |share: f64| format!("{:.2}%", 100.0 * share);
-    let mut by_class = Table::new();
-    by_class.load_style(presets::UTF8_FULL_CONDENSED);
-    let header = ["class", "precision", "recall", "F1", "examples"]
-        .map(str::to_owned)
-        .into_iter();
-    by_class.set_header(header.chain(metrics.classes.iter().map(|class| format!("said {}", class.label))));
-    for (class, said) in metrics.classes.iter().zip(&metrics.confusion) {
-        let scores = class.scores;
-        let mut row = vec![
-            Cell::new(&class.label),
-            Cell::new(percent(scores.precision)),
-            Cell::new(percent(scores.recall)),
-            Cell::new(percent(scores.f1)),
-            Cell::new(class.support),
-        ];
-        row.extend(said.iter().map(Cell::new));
-        by_class.add_row(row);
-    }
-    let area = metrics
-        .roc_auc
-        .map_or("not defined".to_owned(), |area| format!("{area:.4}"));
-    format!(
-        "{by_class}\naccuracy {} on {} examples, macro F1 {}, ROC AUC {area}, log loss {:.4}",
-        percent(metrics.accuracy),
-        metrics.examples,
-        percent(metrics.averages.f1),
-        metrics.log_loss
-    )
 }

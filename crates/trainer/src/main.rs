@@ -2,9 +2,11 @@
 
 mod batches;
 mod card;
+mod compare;
 mod curve;
 mod data;
 mod evaluate;
+mod explore;
 mod files;
 mod interrupt;
 mod model;
@@ -13,10 +15,12 @@ mod pretrain;
 mod progress;
 mod publish;
 mod recipe;
+mod report;
 mod schedule;
 mod scribe;
 mod state;
 mod teacher;
+mod track;
 mod train;
 mod vocabulary;
 
@@ -45,8 +49,15 @@ enum Command {
     Pretrain(Box<pretrain::PretrainOptions>),
     /// Train a new model, or go on from a checkpoint
     Train(Box<train::TrainOptions>),
+    /// Look at a data set: classes, lengths, duplicates, leakage between splits, tokens
+    Explore(explore::ExploreOptions),
     /// Measure a checkpoint or the baseline
-    Evaluate(evaluate::EvaluateOptions),
+    Evaluate(Box<evaluate::EvaluateOptions>),
+    /// Measure several checkpoints on the same examples and name the best, if there is one
+    Compare(Box<compare::CompareOptions>),
+    /// List, show and compare tracked runs
+    #[command(subcommand)]
+    Runs(track::Command),
     /// Put a checkpoint into the artifact store and the registry
     Publish(publish::PublishOptions),
     /// Make and measure the starter scribe, a small language model
@@ -107,6 +118,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Evaluate(options) => println!("{}", evaluate::evaluate(&options)?),
+        Command::Explore(options) => println!("{}", explore::explore(&options)?),
+        Command::Compare(options) => println!("{}", compare::compare(&options)?),
+        Command::Runs(command) => println!("{}", track::run(&command)?),
         Command::Publish(options) => println!("{}", publish::publish(&options)?),
         Command::Scribe(command) => return scribe::run(command),
     }

@@ -28,6 +28,7 @@ use crate::interrupt::Stop;
 use crate::model::Model;
 use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
+use crate::track::{Status, TrackOptions, Tracker};
 use crate::{files, state};
 
 /// Where things lie and what they run on.
@@ -66,6 +67,8 @@ pub(crate) struct TrainOptions {
     pub(crate) save_every: u64,
     #[command(flatten)]
     pub(crate) machine: Machine,
+    #[command(flatten)]
+    pub(crate) track: TrackOptions,
     #[command(flatten)]
     pub(crate) values: RecipeOptions,
 }
@@ -177,17 +180,31 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
     // The texts and the teacher took more than the network will.
     understudy_distilbert::trim_memory();
     let mut run = run::Run::begin(&options, &mut model, &examples, &validation, origin)?;
-    let outcome = run.go(stop, &tokenizer_json).map_err(files::advise)?;
-    let state = run.into_state();
-    if outcome == Outcome::Finished {
-        finish(&options.output, state, &validation, device).map_err(files::advise)?;
-    } else {
-        say(format!(
-            "saved in {}; the same command with --resume goes on",
-            options.output.display()
-        ));
+    let mut tracker = Tracker::begin(&options.track, run.beginning()?)?;
+    let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
+        if outcome == Outcome::Finished {
+            finish(&options.output, run.into_state(), &validation, device)?;
+        } else {
+            say(format!(
+                "saved in {}; the same command with --resume goes on",
+                options.output.display()
+            ));
+        }
+        Ok(outcome)
+    });
+    match outcome.map_err(files::advise) {
+        Ok(outcome) => {
+            tracker.finish(match outcome {
+                Outcome::Finished => Status::Finished,
+                Outcome::Interrupted => Status::Interrupted,
+            });
+            Ok(outcome)
+        }
+        Err(error) => {
+            tracker.fail(&error);
+            Err(error)
+        }
     }
-    Ok(outcome)
 }
 
 fn prepare(options: &TrainOptions) -> anyhow::Result<()> {

@@ -51,6 +51,8 @@ fn command(folder: &Path, output: &str, flags: &str) -> Command {
         .arg(folder.join("data.csv"))
         .arg("--output")
         .arg(folder.join(output))
+        .arg("--runs")
+        .arg(folder.join("runs"))
         .args(RECIPE.split_whitespace().chain(flags.split_whitespace()))
         .stderr(Stdio::piped());
     command

@@ -3,6 +3,7 @@
 //! Step n of a run depends on the recipe, the data and n only: batches follow from (seed, epoch), dropout from (seed, n). So a
 //! resumed run does what the uninterrupted one would have done, bit for bit on one thread.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,10 @@ use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
 use crate::schedule::LearningRate;
 use crate::state::{self, Evaluation, RunState};
+use crate::track::{Beginning, Tracker};
 
+/// Steps whose loss is tracked, at most.
+const TRACKED_MAX: u64 = 1000;
 /// Folder of the latest checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -105,12 +109,33 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// What is tracked of the run from its begin.
+    pub(super) fn beginning(&self) -> anyhow::Result<Beginning> {
+        let mut parameters: BTreeMap<String, String> = self
+            .state
+            .recipe
+            .to_toml()?
+            .lines()
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+            .collect();
+        parameters.insert("from".to_owned(), self.state.parent.clone());
+        Ok(Beginning {
+            command: "train",
+            output: self.options.output.clone(),
+            parameters,
+            data_sha256: self.state.data_sha256.clone(),
+            resume_from: self.options.resume.then_some(self.state.step),
+        })
+    }
+
     pub(super) fn into_state(self) -> RunState {
         self.state
     }
 
     /// Steps until the end or until `stop`.
-    pub(super) fn go(&mut self, stop: &Stop, tokenizer_json: &str) -> anyhow::Result<Outcome> {
+    pub(super) fn go(&mut self, stop: &Stop, tokenizer_json: &str, tracker: &mut Tracker) -> anyhow::Result<Outcome> {
+        let tracked_every = self.total.div_ceil(TRACKED_MAX).max(1);
         let save_every = Duration::from_secs(self.options.save_every);
         let mut saved = Instant::now();
         let mut epoch = None;
@@ -136,8 +161,17 @@ impl<'a> Run<'a> {
                 tokens: seen.map(|&index| self.lengths[index]).sum(),
             };
             self.progress.step(report, taken);
+            if self.state.step.is_multiple_of(tracked_every) || self.state.step == self.total {
+                let texts = report.texts as f64 / taken.as_secs_f64();
+                let values = [
+                    ("train/loss", loss),
+                    ("train/learning_rate", rate),
+                    ("train/texts_per_second", texts),
+                ];
+                tracker.metrics(self.state.step, &values);
+            }
             if self.evaluation_due() {
-                self.evaluate(tokenizer_json)?;
+                self.evaluate(tokenizer_json, tracker)?;
             }
             let stopping = stop.wanted() && !self.is_over();
             if stopping || saved.elapsed() >= save_every {
@@ -221,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
-    fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
+    fn evaluate(&mut self, tokenizer_json: &str, tracker: &mut Tracker) -> anyhow::Result<()> {
         let metrics = {
             let _autocast = self.autocast()?;
             let (metrics, _) = self
@@ -240,6 +274,16 @@ impl<'a> Run<'a> {
             roc_auc: metrics.roc_auc,
             seconds: self.state.seconds,
         };
+        tracker.metrics(
+            evaluation.step,
+            &[
+                ("validation/accuracy", evaluation.accuracy),
+                ("validation/f1", evaluation.f1),
+                ("validation/log_loss", evaluation.log_loss),
+                ("validation/roc_auc", evaluation.roc_auc.unwrap_or(f64::NAN)),
+                ("train/mean_loss", evaluation.train_loss),
+            ],
+        );
         let best = self.state.evaluated(&evaluation);
         self.progress.say(&format!(
             "step {}, epoch {:.2}: validation accuracy {:.4}, F1 {:.4}, log loss {:.4}; {:.0} s{}",

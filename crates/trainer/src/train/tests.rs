@@ -79,6 +79,8 @@ pub(crate) fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyho
         at("data.csv"),
         "--output".into(),
         at(output),
+        "--runs".into(),
+        at("runs"),
     ];
     words.extend(
         SMALL
@@ -175,6 +177,21 @@ fn a_run_stopped_at_every_step_ends_as_if_it_had_not_been() {
         let [whole, parts] = ["whole", "parts"].map(|run| std::fs::read(folder.path().join(run).join(file)).unwrap());
         assert!(whole == parts, "{file} differs");
     }
+    // Tracked as two runs, with the same losses at the same steps.
+    let runs = std::fs::read_dir(folder.path().join("runs")).unwrap();
+    let losses: Vec<Vec<(u64, f64)>> = runs
+        .map(|run| {
+            let lines = std::fs::read_to_string(run.unwrap().path().join("metrics.jsonl")).unwrap();
+            let lines = lines
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines
+                .filter_map(|line| Some((line["step"].as_u64()?, line["values"]["train/loss"].as_f64()?)))
+                .collect()
+        })
+        .collect();
+    assert_eq!(losses.len(), 2);
+    assert!(losses[0] == losses[1] && losses[0].len() > 20, "{losses:?}");
 }
 
 /// The value of a key in the run's training.json.

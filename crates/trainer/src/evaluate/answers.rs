@@ -1,0 +1,202 @@
+//! The examples to measure on, and what a checkpoint or the baseline answers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use tch::Device;
+use understudy_corpus::{
+    Baseline, BaselineOptions, Clusters, Columns, Example, Fractions, Labels, Limits, load_labelled_columns, split,
+};
+use understudy_distilbert::Checkpoint;
+
+use super::{Part, Selection};
+use crate::data::{self, ColumnOptions};
+use crate::model::{Model, softmax};
+
+/// What to read.
+pub(crate) struct Reading<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) selection: &'a Selection,
+    pub(crate) columns: &'a ColumnOptions,
+    /// Columns for slices and clusters.
+    pub(crate) kept: Vec<String>,
+}
+
+/// The examples of a file.
+pub(crate) struct Parts {
+    pub(crate) labels: Labels,
+    /// Those to measure on.
+    pub(crate) measured: Vec<Example>,
+    /// The training split; empty where everything is measured.
+    pub(crate) train: Vec<Example>,
+    /// The validation split; empty where everything is measured.
+    pub(crate) validation: Vec<Example>,
+    kept: Vec<String>,
+}
+
+impl Reading<'_> {
+    /// Reads and splits. Without `labels`, the classes are those of the file.
+    pub(crate) fn read(self, labels: Option<&Labels>) -> anyhow::Result<Parts> {
+        let columns = Columns {
+            kept: self.kept.clone(),
+            ..self.columns.labelled()
+        };
+        let set = load_labelled_columns(self.data, &columns, labels, &Limits::evaluation())?;
+        eprintln!("{}: {}", self.data.display(), data::counts(&set.counts));
+        let (labels, kept) = (set.labels, self.kept);
+        if self.selection.split == Part::All {
+            return Ok(Parts {
+                labels,
+                measured: set.examples,
+                train: Vec::new(),
+                validation: Vec::new(),
+                kept,
+            });
+        }
+        let fractions = Fractions {
+            validation: self.selection.validation_share,
+            test: self.selection.test_share,
+        };
+        let splits = split(set.examples, fractions, self.selection.seed)?;
+        let measured = match self.selection.split {
+            Part::Train => splits.train.clone(),
+            Part::Validation => splits.validation.clone(),
+            Part::Test | Part::All => splits.test,
+        };
+        ensure!(
+            !measured.is_empty(),
+            "the file has nothing in this split: choose another --split"
+        );
+        Ok(Parts {
+            labels,
+            measured,
+            train: splits.train,
+            validation: splits.validation,
+            kept,
+        })
+    }
+}
+
+impl Parts {
+    /// The classes of what is measured on.
+    pub(crate) fn truth(&self) -> Vec<usize> {
+        self.measured.iter().map(|example| example.label).collect()
+    }
+
+    /// The values of a column that was asked for.
+    pub(crate) fn column(&self, name: &str) -> anyhow::Result<Vec<&str>> {
+        let at = self.kept.iter().position(|kept| kept == name);
+        let at = at.with_context(|| format!("the column {name:?} was not read"))?;
+        Ok(self.measured.iter().map(|example| example.kept[at].as_str()).collect())
+    }
+
+    /// What the bootstrap draws together.
+    pub(crate) fn clusters(&self, column: Option<&str>) -> anyhow::Result<Clusters> {
+        Ok(match column {
+            None => Clusters::single(self.measured.len()),
+            Some(name) => Clusters::by(self.column(name)?),
+        })
+    }
+}
+
+/// What lengths are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LengthUnit {
+    Tokens,
+    Words,
+}
+
+/// Answers to examples, in their order.
+pub(crate) struct Answered {
+    pub(crate) logits: Vec<Vec<f32>>,
+    pub(crate) probabilities: Vec<Vec<f32>>,
+    pub(crate) lengths: Vec<usize>,
+    pub(crate) unit: LengthUnit,
+    /// Tokens that the model takes at most; longer texts were cut to it.
+    pub(crate) length_max: Option<usize>,
+}
+
+/// Who answers.
+pub(crate) enum Contestant {
+    /// TF-IDF and logistic regression, once they are fitted.
+    Baseline(Option<Baseline>),
+    /// A checkpoint.
+    Checkpoint { folder: PathBuf, model: Box<Model> },
+}
+
+impl Contestant {
+    pub(crate) fn baseline() -> Self {
+        Self::Baseline(None)
+    }
+
+    pub(crate) fn open(folder: &Path, device: Device) -> anyhow::Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        Ok(Self::Checkpoint {
+            folder: folder.to_owned(),
+            model: Box::new(Model::load(&checkpoint, |_| {}, device)?),
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Baseline(_) => "baseline".to_owned(),
+            Self::Checkpoint { folder, .. } => folder.display().to_string(),
+        }
+    }
+
+    /// The classes that it knows; the baseline learns them from the file.
+    pub(crate) fn labels(&self) -> anyhow::Result<Option<Labels>> {
+        match self {
+            Self::Baseline(_) => Ok(None),
+            Self::Checkpoint { model, .. } => Ok(Some(Labels::new(model.network.config().labels.clone())?)),
+        }
+    }
+
+    /// Fits the baseline on the training split.
+    pub(crate) fn prepare(&mut self, parts: &Parts) -> anyhow::Result<()> {
+        let Self::Baseline(fitted) = self else { return Ok(()) };
+        ensure!(
+            !parts.train.is_empty(),
+            "the baseline learns from the training split: measure it on --split validation or test"
+        );
+        eprintln!("fitting the baseline on {} reviews", parts.train.len());
+        let texts: Vec<&str> = parts.train.iter().map(|example| example.text.as_str()).collect();
+        let truth: Vec<usize> = parts.train.iter().map(|example| example.label).collect();
+        let classes = parts.labels.names().len();
+        *fitted = Some(Baseline::fit(&texts, &truth, classes, &BaselineOptions::default())?);
+        Ok(())
+    }
+
+    pub(crate) fn answer(&self, examples: &[Example], threads: usize) -> anyhow::Result<Answered> {
+        match self {
+            Self::Checkpoint { model, .. } => ask(model, examples, threads),
+            Self::Baseline(None) => bail!("the baseline is not fitted yet"),
+            Self::Baseline(Some(fitted)) => {
+                let logits: Vec<Vec<f32>> = examples.iter().map(|example| fitted.logits(&example.text)).collect();
+                Ok(Answered {
+                    probabilities: logits.iter().map(|row| softmax(row)).collect(),
+                    logits,
+                    lengths: examples.iter().map(|example| example.text.split(' ').count()).collect(),
+                    unit: LengthUnit::Words,
+                    length_max: None,
+                })
+            }
+        }
+    }
+}
+
+/// A model's answers.
+pub(crate) fn ask(model: &Model, examples: &[Example], threads: usize) -> anyhow::Result<Answered> {
+    let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
+    let rows = data::encode(&model.tokenizer, &texts, threads)?;
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    let logits = model.logits(&rows)?;
+    Ok(Answered {
+        probabilities: logits.iter().map(|row| softmax(row)).collect(),
+        logits,
+        lengths: rows.iter().map(|row| row.len()).collect(),
+        unit: LengthUnit::Tokens,
+        length_max: Some(model.tokenizer.max_tokens()),
+    })
+}
