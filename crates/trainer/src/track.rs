@@ -139,6 +139,11 @@ impl Tracker {
 
     fn go_on(options: &TrackOptions, old: Record, beginning: &Beginning, step: u64) -> anyhow::Result<Self> {
         let folder = options.runs.join(&old.id);
+        ensure!(
+            !record::is_locked(&folder.join(record::METRICS)),
+            "another process is writing the run {}",
+            folder.display()
+        );
         // What was measured after the saved state will be measured again.
         let kept: String = record::measured(&folder)?
             .into_iter()

@@ -105,7 +105,7 @@ impl Run {
 }
 
 /// Whether a process writes the run.
-fn is_locked(path: &Path) -> bool {
+pub(super) fn is_locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
