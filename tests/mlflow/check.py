@@ -46,7 +46,7 @@ def trainer(folder, *words, **options):
 
 
 def wait_for(url, server):
-    for _ in range(120):
+    for _ in range(360):
         try:
             urllib.request.urlopen(f"{url}/health", timeout=2)
             return

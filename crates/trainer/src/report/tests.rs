@@ -110,7 +110,7 @@ fn every_plot_names_its_axes_and_every_colour_has_a_dark_one() {
     let wanted: [&[&str]; 6] = [
         &["step", "training loss"],
         &["false positive rate", "true positive rate"],
-        &["words", "share of the class", "5.0%"],
+        &["words", "share of the class", "5%"],
         &["share of wrong answers", "65–128 tokens", "10.0%"],
         &["confidence: probability", "accuracy: share"],
         &["said", "true", "NEGATIVE", "900", "90.0% of the row"],
