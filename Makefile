@@ -62,6 +62,10 @@ descriptors: ## Releases the contract: run after a compatible change of proto/
 train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour and a half)
 	UNDERSTUDY_BIN=$(BIN) scripts/train-starter.sh
 
+.PHONY: compare-lora
+compare-lora: build ## Compares LoRA with full fine-tuning on SST-2 (needs UNDERSTUDY_DATA, takes about a quarter of an hour)
+	UNDERSTUDY_BIN=$(BIN) scripts/lora-table.sh
+
 .PHONY: evaluate-starter
 evaluate-starter: build ## Evaluates models/starter on the IMDb test split (needs UNDERSTUDY_DATA)
 	UNDERSTUDY_BIN=$(BIN) scripts/evaluate-starter.sh

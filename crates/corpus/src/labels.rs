@@ -45,11 +45,12 @@ impl Labels {
         Self::new(found.into_values().collect())
     }
 
-    /// The class that a value stands for, whatever its case.
+    /// The class that a value stands for: its name, whatever its case, or else its number from 0, as `config.json` counts them.
     #[must_use]
     pub fn index(&self, value: &str) -> Option<usize> {
-        let value = canonical(value);
-        self.0.iter().position(|name| canonical(name) == value)
+        let name = canonical(value);
+        let named = self.0.iter().position(|known| canonical(known) == name);
+        named.or_else(|| value.trim().parse().ok().filter(|&number| number < self.0.len()))
     }
 
     /// The names.
@@ -94,6 +95,12 @@ mod tests {
         let labels = Labels::infer(["toxic", "Fine", "fine", "odd"]).unwrap();
         assert_eq!(labels.names(), ["Fine", "odd", "toxic"]);
         assert_eq!(labels.index("FINE"), Some(0));
+        assert_eq!(
+            (labels.index("2"), labels.index("3"), labels.index("-1")),
+            (Some(2), None, None)
+        );
+        let stars = Labels::infer(["2", "3", "4"]).unwrap();
+        assert_eq!(stars.index("2"), Some(0), "a name comes before a number");
         assert!(Labels::infer(["only", "Only"]).is_err());
         assert!(Labels::new(vec!["a".into(), "A".into()]).is_err());
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{config::Config, error::Error, tokenizer::Tokenizer, weights::Weights};
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -152,7 +152,7 @@ fn max_tokens(config: &Config, settings: &Value) -> usize {
 }
 
 /// The file's bytes, or `None` where there is no such file.
-fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(path, e)),

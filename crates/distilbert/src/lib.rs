@@ -31,6 +31,7 @@ mod classifier;
 mod config;
 mod error;
 mod layout;
+pub mod lora;
 mod native;
 pub mod network;
 mod precision;

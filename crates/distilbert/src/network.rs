@@ -19,7 +19,7 @@ use tch::{
 pub use masked::{MaskedLm, load_masked, save_masked};
 
 pub use crate::weights::Storage;
-use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, native, weights};
+use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, lora::Lora, native, weights};
 
 /// The epsilon of every layer norm, fixed in DistilBERT.
 pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-12;
@@ -27,6 +27,36 @@ pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-12;
 struct Linear {
     weight: Tensor,
     bias: Tensor,
+    adapter: Option<Adapter>,
+}
+
+/// What LoRA adds to a linear layer.
+struct Adapter {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
+    dropout: f64,
+}
+
+impl Adapter {
+    /// Drawn as PEFT draws it: `A` uniform within `1 / √in`, `B` 0, so that the layer begins as it was.
+    fn new(path: &nn::Path, of: &Linear, lora: &Lora) -> Result<Adapter, Error> {
+        let (to, from) = of.weight.size2()?;
+        let (rank, bound) = (lora.rank as i64, 1.0 / (from as f64).sqrt());
+        let a = Init::Uniform { lo: -bound, up: bound };
+        Ok(Adapter {
+            a: (path / "lora_A").f_var("weight", &[rank, from], a)?,
+            b: (path / "lora_B").f_var("weight", &[to, rank], Init::Const(0.0))?,
+            scale: lora.scale(),
+            dropout: lora.dropout,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor, Error> {
+        let none: Option<&Tensor> = None;
+        let narrow = dropout(x.shallow_clone(), self.dropout, train)?.f_linear(&self.a, none)?;
+        Ok(narrow.f_linear(&self.b, none)?.f_mul_scalar(self.scale)?)
+    }
 }
 
 impl Linear {
@@ -38,11 +68,20 @@ impl Linear {
         Ok(Linear {
             weight: path.f_var("weight", &[to as i64, from as i64], init)?,
             bias: path.f_var("bias", &[to as i64], Init::Const(0.0))?,
+            adapter: None,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
         Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+
+    fn adapted(&self, x: &Tensor, train: bool) -> Result<Tensor, Error> {
+        let y = self.forward(x)?;
+        match &self.adapter {
+            None => Ok(y),
+            Some(adapter) => Ok(y.f_add(&adapter.forward(x, train)?)?),
+        }
     }
 }
 
@@ -104,7 +143,7 @@ impl Block {
         let heads = config.n_heads as i64;
         let split = |linear: &Linear| -> Result<Tensor, Error> {
             Ok(linear
-                .forward(x)?
+                .adapted(x, train)?
                 .f_view([batch, length, heads, dim / heads])?
                 .f_transpose(1, 2)?)
         };
@@ -116,10 +155,10 @@ impl Block {
         };
         let attention = self
             .out
-            .forward(&attention.f_transpose(1, 2)?.f_reshape([batch, length, dim])?)?;
+            .adapted(&attention.f_transpose(1, 2)?.f_reshape([batch, length, dim])?, train)?;
         let x = self.attention_norm.forward(&attention.f_add(x)?)?;
-        let hidden = self.lin1.forward(&x)?.f_gelu("none")?;
-        let hidden = dropout(self.lin2.forward(&hidden)?, config.dropout, train)?;
+        let hidden = self.lin1.adapted(&x, train)?.f_gelu("none")?;
+        let hidden = dropout(self.lin2.adapted(&hidden, train)?, config.dropout, train)?;
         self.output_norm.forward(&hidden.f_add(&x)?)
     }
 }
@@ -245,6 +284,29 @@ impl Network {
             .forward(&dropout(pooled, self.backbone.config.seq_classif_dropout, train)?)
     }
 
+    /// Adds LoRA's adapters to the variables and to what is computed. `path` is that of [`Network::new`]. Freezing the rest is
+    /// the caller's.
+    pub fn adapt(&mut self, path: &nn::Path, lora: &Lora) -> Result<(), Error> {
+        lora.validate()?;
+        let layers = path / "distilbert" / "transformer" / "layer";
+        for (i, block) in self.backbone.blocks.iter_mut().enumerate() {
+            let layer = &layers / i;
+            for (part, name, linear) in [
+                ("attention", "q_lin", &mut block.q),
+                ("attention", "k_lin", &mut block.k),
+                ("attention", "v_lin", &mut block.v),
+                ("attention", "out_lin", &mut block.out),
+                ("ffn", "lin1", &mut block.lin1),
+                ("ffn", "lin2", &mut block.lin2),
+            ] {
+                if lora.targets.iter().any(|target| target == name) {
+                    linear.adapter = Some(Adapter::new(&(&layer / part / name), linear, lora)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The shape of this network.
     pub fn config(&self) -> &Config {
         &self.backbone.config
@@ -310,22 +372,35 @@ pub fn save_checkpoint_as(
     tokenizer_json: &str,
     storage: Storage,
 ) -> Result<(), Error> {
+    save_tensors(folder, config, store.variables(), tokenizer_json, storage)
+}
+
+/// [`save_checkpoint_as`] from tensors by name.
+pub fn save_tensors(
+    folder: &Path,
+    config: &Config,
+    tensors: HashMap<String, Tensor>,
+    tokenizer_json: &str,
+    storage: Storage,
+) -> Result<(), Error> {
     config.validate()?;
     let names = layout::tensors(config).into_iter().map(|expected| expected.name);
     let files = Files {
         config: config.to_json(storage),
-        weights: weights::to_safetensors(&named(store, names)?, storage)?,
+        weights: weights::to_safetensors(&named(tensors, names)?, storage)?,
         tokenizer_json,
         max_tokens: config.max_position_embeddings,
     };
     files.write(folder)
 }
 
-/// The named variables.
-fn named(store: &VarStore, names: impl Iterator<Item = String>) -> Result<HashMap<String, Tensor>, Error> {
-    let mut variables = store.variables();
+/// The named ones.
+fn named(
+    mut tensors: HashMap<String, Tensor>,
+    names: impl Iterator<Item = String>,
+) -> Result<HashMap<String, Tensor>, Error> {
     names
-        .map(|name| match variables.remove(&name) {
+        .map(|name| match tensors.remove(&name) {
             Some(tensor) => Ok((name, tensor)),
             None => Err(Error::Input(format!("the network has no tensor {name}"))),
         })

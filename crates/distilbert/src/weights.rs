@@ -8,7 +8,10 @@ use std::{
 };
 
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::Metadata};
+use safetensors::{
+    Dtype, SafeTensorError, SafeTensors,
+    tensor::{Metadata, TensorView},
+};
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -142,6 +145,24 @@ impl Weights {
         let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
         Ok(Tensor::f_from_data_size(bytes, &shape, kind)?)
     }
+}
+
+/// The tensor of a file that was read whole, on the CPU.
+pub(crate) fn view_to_tensor(path: &Path, name: &str, view: &TensorView) -> Result<Tensor, Error> {
+    let Some(kind) = kind_of(view.dtype()) else {
+        let reason = format!(
+            "tensor {name} is of type {:?}; F32, F16 and BF16 are supported",
+            view.dtype()
+        );
+        return Err(Error::checkpoint(path, reason));
+    };
+    if !all_finite(view.data(), view.dtype()) {
+        let reason = format!("tensor {name} holds NaN or infinite values: the training that wrote it diverged");
+        return Err(Error::checkpoint(path, reason));
+    }
+    // SafeTensors has checked that there are as many bytes as the shape asks for.
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
 }
 
 fn broken(path: &Path, error: &SafeTensorError) -> Error {

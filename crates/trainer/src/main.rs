@@ -9,6 +9,7 @@ mod evaluate;
 mod explore;
 mod files;
 mod interrupt;
+mod lora;
 mod model;
 mod optimizer;
 mod pretrain;
@@ -58,6 +59,8 @@ enum Command {
     /// List, show and compare tracked runs
     #[command(subcommand)]
     Runs(track::Command),
+    /// Merge a LoRA adapter with the checkpoint that it adapts
+    Merge(lora::MergeOptions),
     /// Put a checkpoint into the artifact store and the registry
     Publish(publish::PublishOptions),
     /// Make and measure the starter scribe, a small language model
@@ -121,6 +124,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Explore(options) => println!("{}", explore::explore(&options)?),
         Command::Compare(options) => println!("{}", compare::compare(&options)?),
         Command::Runs(command) => println!("{}", track::run(&command)?),
+        Command::Merge(options) => println!("{}", lora::merge(&options)?),
         Command::Publish(options) => println!("{}", publish::publish(&options)?),
         Command::Scribe(command) => return scribe::run(command),
     }

@@ -9,6 +9,7 @@ use understudy_distilbert::network::{self, Network, Storage};
 use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 
 use crate::batches;
+use crate::lora::Adapted;
 use crate::recipe::Recipe;
 
 /// Tokens, with padding, that one evaluation batch may have.
@@ -20,6 +21,8 @@ pub(crate) struct Model {
     pub(crate) network: Network,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) device: Device,
+    /// Of a network with LoRA's adapters.
+    pub(crate) adapted: Option<Adapted>,
 }
 
 impl Model {
@@ -52,6 +55,7 @@ impl Model {
             network,
             tokenizer,
             device,
+            adapted: None,
         })
     }
 
@@ -71,6 +75,7 @@ impl Model {
             network,
             tokenizer: checkpoint.tokenizer().clone(),
             device,
+            adapted: None,
         })
     }
 

@@ -50,7 +50,7 @@ struct Parameter {
     rate: f64,
 }
 
-/// Parameters with their moments, sorted by name.
+/// Parameters that are trained, with their moments, sorted by name.
 pub(crate) struct AdamW {
     settings: Settings,
     parameters: Vec<Parameter>,

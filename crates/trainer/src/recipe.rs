@@ -12,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
+use crate::lora::{self, Head};
 use crate::teacher::Teachers;
 
 pub(crate) use values::{ClassWeights, Criterion, Precision, Schedule, Store};
@@ -34,7 +35,7 @@ macro_rules! recipe {
     (@default $beginning:ident, $new:expr, $checkpoint:expr) => {
         match $beginning { Beginning::New => $new, Beginning::Checkpoint => $checkpoint }
     };
-    ($recipe:ident, $options:ident: $($heading:literal { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $new:expr $(, $checkpoint:expr)?;)+ })+) => {
+    ($recipe:ident, $options:ident: $($heading:literal { $($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)+)])? $name:ident: $type:ty = $new:expr $(, $checkpoint:expr)?;)+ })+) => {
         /// A complete recipe.
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -44,7 +45,11 @@ macro_rules! recipe {
         #[derive(Debug, Clone, Default, serde::Deserialize, clap::Args)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub(crate) struct $options {
-            $($($(#[doc = $doc])+ #[arg(long, help_heading = $heading)] pub(crate) $name: Option<$type>,)+)+
+            $($(
+                $(#[doc = $doc])+
+                #[arg(long, help_heading = $heading $(, $($arg)+)?)]
+                pub(crate) $name: Option<$type>,
+            )+)+
         }
 
         impl $options {
@@ -96,7 +101,7 @@ recipe! { Recipe, RecipeOptions:
         gradient_accumulation: usize = 1;
         /// Tokens of a text that are trained on; the rest is cut off [default: 256]
         train_tokens: usize = 256;
-        /// Highest learning rate [default: 0.001; with --from 0.00003]
+        /// Highest learning rate [default: 0.001; with --from 0.00003, with --lora 0.0005]
         learning_rate: f64 = 1e-3, 3e-5;
         /// Steps in which the learning rate rises, at most half of all; below 1: their share of all steps [default: 0.05; with --from 500]
         warm_up: f64 = 0.05, 500.0;
@@ -143,6 +148,21 @@ recipe! { Recipe, RecipeOptions:
         /// Labelled reviews to learn from, drawn so that classes keep their shares; 0: all [default: 0]
         sample_size: usize = 0;
     }
+    "LoRA" {
+        /// Train low-rank adapters and the classifier only, and freeze the rest; needs --from [default: false]
+        #[arg(num_args = 0..=1, default_missing_value = "true")]
+        lora: bool = false;
+        /// Width of the adapters [default: 8]
+        lora_rank: usize = 8;
+        /// The adapters' outputs are multiplied by this over their width [default: 32]
+        lora_alpha: f64 = 32.0;
+        /// Dropout of the adapters' inputs [default: 0.1]
+        lora_dropout: f64 = 0.1;
+        /// Linear layers that are adapted, of q_lin, k_lin, v_lin, out_lin, lin1 and lin2, with commas [default: q_lin,v_lin]
+        lora_targets: String = "q_lin,v_lin".to_owned();
+        /// What of the classifier is trained: its last layer, or pre_classifier too [default: classifier]
+        lora_head: Head = Head::Classifier;
+    }
     "Distillation" {
         /// Who gives soft labels: none, baseline, naive-bayes, the folder of a checkpoint, or the mean of several, with commas [default: none]
         distil_from: Teachers = Teachers::default();
@@ -171,7 +191,12 @@ pub(crate) fn read<T: Default + serde::de::DeserializeOwned>(file: Option<&Path>
 impl Recipe {
     /// Puts a recipe together from its file, if any, and the command line.
     pub(crate) fn resolve(file: Option<&Path>, flags: RecipeOptions, beginning: Beginning) -> anyhow::Result<Self> {
-        let recipe = flags.complete(read(file)?, beginning);
+        let base: RecipeOptions = read(file)?;
+        let rate = flags.learning_rate.or(base.learning_rate);
+        let mut recipe = flags.complete(base, beginning);
+        if recipe.lora {
+            recipe.learning_rate = rate.unwrap_or(lora::LEARNING_RATE);
+        }
         recipe.check()?;
         Ok(recipe)
     }
@@ -236,6 +261,9 @@ impl Recipe {
             ("evaluation-batch", self.evaluation_batch),
         ] {
             ensure!(value > 0, "{name} must be at least 1");
+        }
+        if self.lora {
+            lora::settings(self)?;
         }
         ensure!(
             self.train_tokens >= 3,

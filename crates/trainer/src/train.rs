@@ -29,7 +29,7 @@ use crate::model::Model;
 use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
 use crate::track::{Status, TrackOptions, Tracker};
-use crate::{files, state};
+use crate::{files, lora, state};
 
 /// Where things lie and what they run on.
 #[derive(Debug, clap::Args)]
@@ -51,6 +51,9 @@ pub(crate) struct TrainOptions {
     /// tokenizer.json of a new model; without it a vocabulary is trained on the reviews
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
+    /// Names of the classes, in the order of their numbers in the data, e.g. NO_SPOILER,SPOILER [default: what the data says]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) label_names: Vec<String>,
     /// Recipe in TOML; flags win over it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
@@ -147,6 +150,7 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
     let parent = options.from.as_deref().map(Parent::open).transpose()?;
     let known = match &parent {
         Some(parent) if parent.has_classifier => Some(Labels::new(parent.checkpoint.labels().to_vec())?),
+        _ if !options.label_names.is_empty() => Some(Labels::new(options.label_names.clone())?),
         _ => None,
     };
     let data = data::load(
@@ -169,6 +173,13 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
             device,
         )?,
     };
+    if recipe.lora {
+        let base = options
+            .from
+            .as_deref()
+            .context("--lora needs --from: what is there to adapt?")?;
+        say(lora::adapt(&mut model, &recipe, base)?);
+    }
     recipe.precision = recipe.precision.resolve(device, model.network.config().dim);
     let tokenizer_json = model.tokenizer.to_json()?;
     files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes()).map_err(files::advise)?;

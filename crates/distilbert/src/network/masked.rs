@@ -94,7 +94,7 @@ pub fn save_masked(folder: &Path, config: &Config, store: &VarStore, tokenizer_j
         .map(|expected| expected.name);
     let files = Files {
         config: json,
-        weights: weights::to_safetensors(&named(store, names)?, Storage::Fp32)?,
+        weights: weights::to_safetensors(&named(store.variables(), names)?, Storage::Fp32)?,
         tokenizer_json,
         max_tokens: config.max_position_embeddings,
     };

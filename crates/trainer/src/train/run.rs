@@ -4,18 +4,18 @@
 //! resumed run does what the uninterrupted one would have done, bit for bit on one thread.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tch::Kind;
-use understudy_distilbert::{Autocast, network};
+use understudy_distilbert::Autocast;
 
 use super::inputs::{Examples, Validation};
 use super::loss::Loss;
 use super::{Outcome, TrainOptions};
 use crate::batches;
 use crate::interrupt::Stop;
+use crate::lora;
 use crate::model::Model;
 use crate::optimizer::{AdamW, Settings};
 use crate::progress::{Progress, StepReport};
@@ -73,13 +73,14 @@ impl<'a> Run<'a> {
         let progress = Progress::new(total, state.step);
         let parameters: i64 = model
             .store
-            .trainable_variables()
-            .iter()
+            .variables()
+            .values()
+            .filter(|v| v.requires_grad())
             .map(|v| v.size().iter().product::<i64>())
             .sum();
         let recipe = &state.recipe;
         progress.say(&format!(
-            "{parameters} parameters; {total} steps of {} reviews in {} on {}, from step {}",
+            "{parameters} parameters to train; {total} steps of {} reviews in {} on {}, from step {}",
             recipe.batch_size * recipe.gradient_accumulation,
             match recipe.precision {
                 Precision::Bf16 => "bf16",
@@ -296,7 +297,7 @@ impl<'a> Run<'a> {
             if best { "; the best so far" } else { "" }
         ));
         if best {
-            self.save_checkpoint(&self.options.output, tokenizer_json)?;
+            lora::save(self.model, &self.options.output, tokenizer_json)?;
         }
         if self.state.is_stuck() {
             self.progress.say(&format!(
@@ -307,16 +308,6 @@ impl<'a> Run<'a> {
         self.keep_checkpoint(tokenizer_json)
     }
 
-    fn save_checkpoint(&self, folder: &Path, tokenizer_json: &str) -> anyhow::Result<()> {
-        let config = self.model.network.config();
-        Ok(network::save_checkpoint(
-            folder,
-            config,
-            &self.model.store,
-            tokenizer_json,
-        )?)
-    }
-
     /// Saves this step's checkpoint beside the best one and deletes the oldest of them.
     fn keep_checkpoint(&self, tokenizer_json: &str) -> anyhow::Result<()> {
         let most = self.state.recipe.keep_checkpoints;
@@ -325,7 +316,7 @@ impl<'a> Run<'a> {
         }
         let all = self.options.output.join(CHECKPOINTS);
         let folder = all.join(format!("step-{:08}", self.state.step));
-        if let Err(error) = self.save_checkpoint(&folder, tokenizer_json) {
+        if let Err(error) = lora::save(self.model, &folder, tokenizer_json) {
             // What is there of it would only be in the way.
             let _ = std::fs::remove_dir_all(&folder);
             return Err(error);

@@ -299,6 +299,58 @@ fn teachers_together_teach_pieces_and_hidden_states_and_the_result_is_small() {
 }
 
 #[test]
+fn lora_trains_a_few_parameters_is_resumed_and_merges() {
+    let _turn = alone();
+    let folder = reviews(640);
+    let at = |name: &str| folder.path().join(name);
+    run(folder.path(), "base", "--epochs 1.5", false).unwrap();
+    let base = card::read(&at("base")).unwrap().unwrap().metrics["log_loss"];
+    let flags = "--from FOLDER/base --lora --epochs 4 --learning-rate 0.02 --lora-rank 4";
+    assert_eq!(run(folder.path(), "whole", flags, false).unwrap(), Outcome::Finished);
+    let tuned = card::read(&at("whole")).unwrap().unwrap().metrics["log_loss"];
+    assert!(tuned < 0.9 * base, "{base} became {tuned}");
+
+    // What was frozen is as it was.
+    let weights = |name: &str| -> std::collections::HashMap<String, tch::Tensor> {
+        tch::Tensor::read_safetensors(at(name).join("model.safetensors"))
+            .unwrap()
+            .into_iter()
+            .collect()
+    };
+    let (before, after) = (weights("base"), weights("whole"));
+    for (name, tensor) in &before {
+        let trained = ["q_lin.weight", "v_lin.weight", "classifier.weight", "classifier.bias"];
+        let changes = trained.iter().any(|end| name.ends_with(end)) && !name.starts_with("pre_");
+        assert_eq!(tensor != &after[name], changes, "{name}");
+    }
+
+    let resumed = format!("{flags} --resume");
+    let mut stops = 0;
+    while run(folder.path(), "parts", &resumed, stops < 5).unwrap() == Outcome::Interrupted {
+        stops += 1;
+    }
+    assert_eq!(stops, 5);
+    let options = crate::lora::MergeOptions {
+        base: at("base"),
+        adapter: at("parts/adapter"),
+        output: at("merged"),
+    };
+    crate::lora::merge(&options).unwrap();
+    for run in ["parts", "merged"] {
+        let [whole, other] = ["whole", run].map(|run| std::fs::read(at(run).join("model.safetensors")).unwrap());
+        assert!(whole == other, "{run} differs");
+    }
+    assert!(
+        crate::lora::merge(&options)
+            .unwrap_err()
+            .to_string()
+            .contains("holds a checkpoint already")
+    );
+    assert!(error(folder.path(), "other", "--lora").contains("needs --from"));
+    assert!(error(folder.path(), "other", "--lora --lora-targets query").contains("no linear layer \"query\""));
+}
+
+#[test]
 fn bad_data_and_recipes_are_told_before_any_work() {
     let folder = reviews(40);
     let data = folder.path().join("data.csv");
