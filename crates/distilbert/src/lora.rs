@@ -179,7 +179,11 @@ pub fn merge(base: &Path, adapter: &Path, output: &Path) -> Result<Config, Error
     merge_into(&mut tensors, scale).map_err(|error| Error::checkpoint(adapter, error.to_string()))?;
     for expected in layout::tensors(&config) {
         let shape = tensors.get(&expected.name).map(Tensor::size).unwrap_or_default();
-        if !shape.iter().map(|&n| n as usize).eq(expected.shape.iter().copied()) {
+        if !shape
+            .iter()
+            .map(|&n| usize::try_from(n).unwrap_or(0))
+            .eq(expected.shape.iter().copied())
+        {
             return Err(Error::checkpoint(
                 adapter,
                 format!(
