@@ -17,6 +17,7 @@ mod progress;
 mod publish;
 mod recipe;
 mod report;
+mod retrain;
 mod schedule;
 mod scribe;
 mod state;
@@ -63,6 +64,8 @@ enum Command {
     Merge(lora::MergeOptions),
     /// Put a checkpoint into the artifact store and the registry
     Publish(publish::PublishOptions),
+    /// Learn from feedback, judge the new model beside the one that serves, and publish it
+    Retrain(Box<retrain::RetrainOptions>),
     /// Make and measure the starter scribe, a small language model
     #[command(subcommand)]
     Scribe(scribe::Command),
@@ -126,6 +129,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Runs(command) => println!("{}", track::run(&command)?),
         Command::Merge(options) => println!("{}", lora::merge(&options)?),
         Command::Publish(options) => println!("{}", publish::publish(&options)?),
+        Command::Retrain(options) => {
+            let stop = interrupt::Stop::default();
+            stop.listen().context("cannot listen for Ctrl-C")?;
+            return retrain::retrain(*options, &stop);
+        }
         Command::Scribe(command) => return scribe::run(command),
     }
     Ok(ExitCode::SUCCESS)

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::transport::Channel;
 use understudy_distilbert::Checkpoint;
 use understudy_protocol::v1::models_client::ModelsClient;
+use understudy_protocol::v1::rollouts_client::RolloutsClient;
 use understudy_protocol::{MANIFEST_FORMAT, name, v1};
 
 use crate::card;
@@ -95,7 +99,43 @@ fn describe(options: &PublishOptions) -> anyhow::Result<v1::Manifest> {
     Ok(card)
 }
 
-async fn send(options: &PublishOptions, mut manifest: v1::Manifest) -> anyhow::Result<()> {
+/// Begins a rollout of a version that was published, with a shadow stage and the platform's default steps. Returns what to print.
+pub(crate) fn start_rollout(options: &PublishOptions) -> anyhow::Result<String> {
+    let PublishOptions { model, version, .. } = options;
+    let spec = v1::RolloutSpec {
+        candidate: version.clone(),
+        shadow: Some(v1::ShadowStage::default()),
+        ..v1::RolloutSpec::default()
+    };
+    let request = v1::StartRolloutRequest {
+        model: model.clone(),
+        spec: Some(spec),
+        supersede: false,
+    };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let (channel, bearer) = connect(options).await?;
+        let mut rollouts = RolloutsClient::with_interceptor(channel, bearer);
+        rollouts.start_rollout(request).await.map_err(told)
+    })?;
+    Ok(format!(
+        "the rollout of {model} {version} begins; see how it goes: understudy rollout watch {model}"
+    ))
+}
+
+/// Adds the token to each call.
+#[derive(Clone)]
+struct Bearer(Option<AsciiMetadataValue>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(bearer) = &self.0 {
+            request.metadata_mut().insert("authorization", Clone::clone(bearer));
+        }
+        Ok(request)
+    }
+}
+
+async fn connect(options: &PublishOptions) -> anyhow::Result<(Channel, Bearer)> {
     let router = &options.router;
     let bearer = match &options.token {
         None => None,
@@ -109,12 +149,12 @@ async fn send(options: &PublishOptions, mut manifest: v1::Manifest) -> anyhow::R
         .connect()
         .await
         .with_context(|| format!("cannot reach a router at {router}: is the platform up (`understudy up`)?"))?;
-    let mut models = ModelsClient::with_interceptor(channel, move |mut request: tonic::Request<()>| {
-        if let Some(bearer) = &bearer {
-            request.metadata_mut().insert("authorization", Clone::clone(bearer));
-        }
-        Ok(request)
-    });
+    Ok((channel, Bearer(bearer)))
+}
+
+async fn send(options: &PublishOptions, mut manifest: v1::Manifest) -> anyhow::Result<()> {
+    let (channel, bearer) = connect(options).await?;
+    let mut models = ModelsClient::with_interceptor(channel, bearer);
     let store = models
         .get_artifact_store(v1::GetArtifactStoreRequest {})
         .await
