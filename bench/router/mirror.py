@@ -74,6 +74,7 @@ Round = collections.namedtuple("Round", "cycle what begin end chosen sent cpu")
 
 
 def mirror_all(cluster, version):
+    assert cluster.load.alive(), cluster.load.log.read_text()
     cluster.cli("rollout", "start", "sentiment", version, "--spec", cluster.folder / "shadow.yaml")
     wait_until(lambda: int(cluster.live()["live"].get("shadow", {}).get("chosen", 0)) > 0, what=f"mirroring to {version}")
 
@@ -175,8 +176,8 @@ def main():
         cpu = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
         print(f"CPU: {cpu}, {os.cpu_count()} cores; {rate:.0f} requests/s, Poisson, {options.share:.0%} of a closed loop's "
               f"{full['requests_per_second']:.0f}; {options.cycles} rounds of {options.seconds:g} s of each kind, by turns.\n", flush=True)
-        load = Process(folder, "load", BIN / "examples/open_loop", "--router", f"http://{cluster.router()}", "--rate", rate,
-                       "--texts", folder / "texts", "--out", folder / "answers")
+        load = cluster.load = Process(folder, "load", BIN / "examples/open_loop", "--router", f"http://{cluster.router()}", "--rate", rate,
+                                      "--texts", folder / "texts", "--out", folder / "answers")
         cluster.processes.append(load)
         time.sleep(1)
         rounds = []
