@@ -24,7 +24,7 @@ use crate::train::Machine;
 use survey::{Survey, Surveyor};
 
 /// The vocabulary of the starter models, where the command is called in the repository.
-const STARTER_TOKENIZER: &str = "models/starter/v2";
+const STARTER_TOKENIZER: &str = "models/starter/v2/tokenizer.json";
 
 /// What `explore` is told.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(crate) struct ExploreOptions {
     unlabelled: Vec<PathBuf>,
     #[command(flatten)]
     columns: ColumnOptions,
-    /// tokenizer.json, or the folder of a checkpoint, to count tokens with [default: models/starter/v2, if it is there]
+    /// tokenizer.json, or the folder of a checkpoint, to count tokens with [default: models/starter/v2/tokenizer.json, if it is there]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Share of their word sequences that two texts have in common to be near duplicates
