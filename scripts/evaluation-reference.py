@@ -93,11 +93,11 @@ def temperature(truth, logits):
 
 
 def curves(truth, probabilities, c):
-    fpr, tpr, _ = metrics.roc_curve(truth == c, probabilities[:, c], drop_intermediate=False)
+    false_share, true_share, _ = metrics.roc_curve(truth == c, probabilities[:, c], drop_intermediate=False)
     precision, recall, _ = metrics.precision_recall_curve(truth == c, probabilities[:, c], drop_intermediate=False)
     # scikit-learn ends at recall 0 with precision 1, which no threshold gives.
     pr = list(zip(recall[:-1].tolist(), precision[:-1].tolist()))[::-1]
-    return {"roc": list(zip(fpr.tolist(), tpr.tolist())), "precision_recall": pr}
+    return {"roc": list(zip(false_share.tolist(), true_share.tolist())), "precision_recall": pr}
 
 
 def case(rng, classes, n, strength, decimals=None):
