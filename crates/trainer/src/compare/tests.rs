@@ -1,4 +1,5 @@
 use super::*;
+use crate::train::tests::alone;
 
 /// Answers that are right where `right` says so, with one confidence.
 fn answers(truth: &[usize], right: impl Fn(usize) -> bool) -> Scored {
@@ -32,6 +33,7 @@ fn judged(names: &[&str], scored: &[Scored], clusters: &Clusters, extra: &[&str]
 
 #[test]
 fn a_winner_is_named_only_where_it_is_shown_to_be_better_than_all() {
+    let _turn = alone();
     let truth: Vec<usize> = (0..600).map(|i| i % 2).collect();
     let single = Clusters::single(600);
     let good = answers(&truth, |i| i % 20 != 0);
@@ -75,6 +77,7 @@ fn a_winner_is_named_only_where_it_is_shown_to_be_better_than_all() {
 
 #[test]
 fn clusters_take_away_evidence_that_is_none() {
+    let _turn = alone();
     let truth: Vec<usize> = (0..600).map(|i| i % 2).collect();
     // The second is wrong on ten examples more, all of two films.
     let first = answers(&truth, |i| i % 20 != 0);

@@ -41,7 +41,12 @@ impl Reading<'_> {
             kept: self.kept.clone(),
             ..self.columns.labelled()
         };
-        let set = load_labelled_columns(self.data, &columns, labels, &Limits::evaluation())?;
+        let load = |limits: &Limits| load_labelled_columns(self.data, &columns, labels, limits);
+        let mut set = load(&Limits::evaluation())?;
+        if self.selection.split != Part::All && set.examples.iter().all(|example| example.split.is_none()) {
+            // What `train` set aside is found again only among the examples that it had.
+            set = load(&Limits::training())?;
+        }
         eprintln!("{}: {}", self.data.display(), data::counts(&set.counts));
         let (labels, kept) = (set.labels, self.kept);
         if self.selection.split == Part::All {

@@ -2,6 +2,7 @@ use understudy_corpus::{Columns, Fractions, Labels, Limits, load_labelled_column
 
 use super::*;
 use crate::evaluate::answers::{Answered, LengthUnit};
+use crate::train::tests::alone;
 
 fn options(words: &[&str]) -> EvaluateOptions {
     #[derive(clap::Parser)]
@@ -52,6 +53,7 @@ fn reading(folder: &Path) -> PathBuf {
 
 #[test]
 fn figures_slices_temperature_and_mistakes() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let data = reading(folder.path());
     let file = data.display().to_string();
@@ -146,13 +148,20 @@ fn figures_slices_temperature_and_mistakes() {
     );
 }
 
-/// Splitting did not change with what else is read.
+/// Also where the file has texts that `train` leaves out.
 #[test]
 fn the_measured_part_is_what_train_set_aside() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data.csv");
     let rows: String = (0..300)
-        .map(|i| format!("A review number {i},{}\n", ["neg", "pos"][i % 2]))
+        .map(|i| {
+            format!(
+                "A review{} {i},{}\n",
+                [" with the number", ""][usize::from(i % 7 == 0)],
+                ["neg", "pos"][i % 2]
+            )
+        })
         .collect();
     std::fs::write(&data, format!("review,label\n{rows}")).unwrap();
     let file = data.display().to_string();
@@ -165,7 +174,8 @@ fn the_measured_part_is_what_train_set_aside() {
     };
     let labels = Labels::infer(["neg", "pos"]).unwrap();
     let parts = reading.read(Some(&labels)).unwrap();
-    let set = load_labelled_columns(&data, &Columns::default(), None, &Limits::evaluation()).unwrap();
+    let set = load_labelled_columns(&data, &Columns::default(), None, &Limits::training()).unwrap();
+    assert!(set.counts.too_short > 0);
     let fractions = Fractions {
         validation: 0.1,
         test: 0.1,

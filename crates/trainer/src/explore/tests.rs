@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use clap::Parser;
 
 use super::*;
+use crate::train::tests::alone;
 
 #[derive(Parser)]
 struct Explore {
@@ -27,6 +28,7 @@ fn review(seed: usize) -> String {
 
 #[test]
 fn duplicates_contradictions_leaks_and_rows_left_out_are_counted() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let mut data = "review,sentiment,split\n".to_owned();
     for seed in 0..30 {
@@ -93,6 +95,7 @@ fn duplicates_contradictions_leaks_and_rows_left_out_are_counted() {
 
 #[test]
 fn tokens_are_counted_with_a_tokenizer_and_other_columns_can_be_named() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let texts: Vec<String> = (0..200).map(review).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -119,6 +122,7 @@ fn tokens_are_counted_with_a_tokenizer_and_other_columns_can_be_named() {
 
 #[test]
 fn one_class_is_told_and_what_is_no_data_refused() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data.csv");
     std::fs::write(&data, format!("review,label\n{},a\n{},a\n", review(1), review(2))).unwrap();

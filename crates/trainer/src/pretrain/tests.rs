@@ -145,6 +145,7 @@ fn a_run_stopped_at_every_step_ends_as_if_it_had_not_been() {
 
 #[test]
 fn bad_wishes_are_told_before_any_work() {
+    let _turn = alone();
     let folder = texts(60);
     let told = |flags: &str, reason: &str| {
         let error = error(folder.path(), "out", flags);

@@ -12,6 +12,7 @@ use parquet::schema::parser::parse_message_type;
 
 use super::drift::Check;
 use super::*;
+use crate::train::tests::alone;
 
 #[derive(Parser)]
 struct Retrain {
@@ -100,6 +101,7 @@ fn found(merged: &Merged, splits: &Splits) -> Vec<(Check, Level)> {
 
 #[test]
 fn what_must_not_be_learnt_is_left_out() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let splits = splits(folder.path(), 0..600);
     let new = rows(1000..1060);
@@ -148,6 +150,7 @@ fn what_must_not_be_learnt_is_left_out() {
 
 #[test]
 fn parquet_says_what_csv_says() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let rows = rows(0..50);
     let path = folder.path().join("feedback.parquet");
@@ -169,6 +172,7 @@ fn parquet_says_what_csv_says() {
 
 #[test]
 fn drift_is_told_and_chance_is_not() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let splits = splits(folder.path(), 0..900);
     let checks = |rows: &[(String, &str)]| {
@@ -204,7 +208,7 @@ fn drift_is_told_and_chance_is_not() {
 
 #[test]
 fn a_retraining_passes_its_gate_or_says_why_not() {
-    let _turn = crate::train::tests::alone();
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     splits(folder.path(), 0..600);

@@ -112,9 +112,11 @@ mod tests {
     use tch::{Device, nn::Init};
 
     use super::*;
+    use crate::train::tests::alone;
 
     #[test]
     fn directions_have_singular_values_near_one() {
+        let _turn = alone();
         for size in [[48, 16], [16, 48]] {
             let singular = orthogonal(&Tensor::randn(size, (Kind::Float, Device::Cpu)), Kind::Float).unwrap();
             let values: Vec<f64> = singular.svd(true, true).1.to_kind(Kind::Double).try_into().unwrap();
@@ -124,6 +126,7 @@ mod tests {
 
     #[test]
     fn a_step_goes_downhill_and_the_state_comes_back() {
+        let _turn = alone();
         let store = VarStore::new(Device::Cpu);
         let weights = store.root().var("w", &[8, 4], Init::Const(1.0));
         let mut muon = Muon::new(&store, 0.0, Kind::Float).unwrap();

@@ -5,6 +5,7 @@ use super::*;
 use crate::optimizer::{AdamW, Settings};
 use crate::scribe::muon::Muon;
 use crate::scribe::tokenizer::Tokens;
+use crate::train::tests::alone;
 
 const SHAPE: Shape = Shape {
     vocabulary: 64,
@@ -33,6 +34,7 @@ fn farthest(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn token_by_token_is_as_all_at_once() {
+    let _turn = alone();
     let (network, _stores) = network();
     let ids = ids(12);
     let (weights, mut cache) = (network.weights().unwrap(), Cache::new());
@@ -54,6 +56,7 @@ fn token_by_token_is_as_all_at_once() {
 
 #[test]
 fn neighbours_are_turned_by_position_and_speed() {
+    let _turn = alone();
     let turns = Tensor::view_as_real(&turns(&SHAPE).unwrap());
     assert_eq!(turns.size(), [64, 1, 16, 2]);
     for (position, pair) in [(0, 0), (1, 0), (7, 3), (63, 15)] {
@@ -69,6 +72,7 @@ fn neighbours_are_turned_by_position_and_speed() {
 /// One block in plain loops over f64, written from the definition and not from the code above.
 #[test]
 fn a_block_is_as_defined() {
+    let _turn = alone();
     tch::manual_seed(5);
     let shape = Shape {
         layers: 1,
@@ -165,6 +169,7 @@ fn a_block_is_as_defined() {
 
 #[test]
 fn it_copies_before_it_is_trained() {
+    let _turn = alone();
     tch::manual_seed(1);
     let shape = Shape {
         vocabulary: 512,
@@ -190,6 +195,7 @@ fn it_copies_before_it_is_trained() {
 
 #[test]
 fn padding_changes_nothing() {
+    let _turn = alone();
     let (network, _stores) = network();
     let lessons = [10, 6].map(|length: u32| Tokens::new((7..7 + length).collect(), 3));
     let loss = |lessons: &[Tokens]| network.loss(&Batch::new(lessons).unwrap()).unwrap().double_value(&[]);
@@ -198,6 +204,7 @@ fn padding_changes_nothing() {
 
 #[test]
 fn rounded_weights_have_sixteen_levels_a_block_and_are_near() {
+    let _turn = alone();
     let weights = Tensor::randn([8, 64], (Kind::Float, Device::Cpu));
     let change = rounding(&weights).unwrap();
     let block = (&weights + &change).narrow(1, 32, 32).i(3);
@@ -211,6 +218,7 @@ fn rounded_weights_have_sixteen_levels_a_block_and_are_near() {
 
 #[test]
 fn steps_lower_the_loss_also_with_rounded_weights() {
+    let _turn = alone();
     let (mut network, stores) = network();
     let lessons: Vec<Tokens> = (0..4)
         .map(|i| Tokens::new((0..20).map(|at| 5 + (at * (i + 3)) % 50).collect(), 1))

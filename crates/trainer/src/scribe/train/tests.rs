@@ -4,6 +4,7 @@ use super::*;
 use crate::scribe::export::{ExportOptions, export};
 use crate::scribe::lessons::tests::reviews;
 use crate::scribe::tokenizer;
+use crate::train::tests::alone;
 
 #[derive(Parser)]
 struct Training {
@@ -43,6 +44,7 @@ epsilon = 1e-5
 
 #[test]
 fn a_small_run_stops_goes_on_and_is_exported() {
+    let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let rows: Vec<String> = reviews()
