@@ -139,6 +139,13 @@ impl Model {
     }
 }
 
+/// Seeds dropout for a step, from the recipe's seed and the step only: so a run that goes on draws what it would have drawn.
+pub(crate) fn seed_step(seed: u64, step: u64) {
+    tch::manual_seed(i64::from_ne_bytes(
+        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
+    ));
+}
+
 /// Probabilities from logits.
 pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

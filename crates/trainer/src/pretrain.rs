@@ -28,7 +28,6 @@ use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 use self::masking::Masking;
 use self::recipe::{PretrainRecipe, PretrainRecipeOptions};
 use self::run::{PretrainState, Run};
-use self::texts::Texts;
 use crate::data::ColumnOptions;
 use crate::interrupt::Stop;
 use crate::train::{Machine, Outcome};
@@ -103,7 +102,16 @@ pub(crate) fn pretrain(options: PretrainOptions, stop: &Stop) -> anyhow::Result<
     let texts = texts::load(&options.data, &options.unlabelled, &options.columns, &recipe, &say)?;
     let mut language = match &parent {
         Some(parent) => Language::load(parent, &recipe, device, &say)?,
-        None => Language::draw(tokenizer(&options, &recipe, &texts, &say)?, &recipe, device)?,
+        None => {
+            let source = vocabulary::Source {
+                given: options.tokenizer.as_deref(),
+                begun: options.resume.then_some(options.output.as_path()),
+                size: recipe.vocab_size,
+                max_tokens: recipe.max_tokens,
+            };
+            let tokenizer = source.tokenizer(|| texts.train.iter().map(String::as_str).collect(), &say)?;
+            Language::draw(tokenizer, &recipe, device)?
+        }
     };
     recipe.precision = recipe.precision.resolve(device, language.network.config().dim);
     let tokenizer_json = language.tokenizer.to_json()?;
@@ -154,25 +162,6 @@ fn prepare(options: &PretrainOptions) -> anyhow::Result<()> {
         folder.display()
     );
     Ok(())
-}
-
-fn tokenizer(
-    options: &PretrainOptions,
-    recipe: &PretrainRecipe,
-    texts: &Texts,
-    say: &dyn Fn(String),
-) -> anyhow::Result<Tokenizer> {
-    let begun = options.output.join("tokenizer.json");
-    let json = match &options.tokenizer {
-        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None if options.resume && begun.exists() => std::fs::read(&begun)?,
-        None => {
-            say(format!("training a vocabulary of {} tokens", recipe.vocab_size));
-            let texts: Vec<&str> = texts.train.iter().map(String::as_str).collect();
-            vocabulary::train(&texts, recipe.vocab_size)?.into_bytes()
-        }
-    };
-    Ok(Tokenizer::from_json(&json, recipe.max_tokens)?)
 }
 
 impl Language {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -95,6 +95,18 @@ pub(crate) fn load<R: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<
     Ok(Some((toml::from_str(&run).with_context(damaged)?, tensors)))
 }
 
+/// Refuses a recipe that differs from that of the interrupted run.
+pub(crate) fn check_same_recipe(before: &impl Serialize, now: &impl Serialize) -> anyhow::Result<()> {
+    let (before, now) = (toml::to_string(before)?, toml::to_string(now)?);
+    for (before, now) in before.lines().zip(now.lines()) {
+        ensure!(
+            before == now,
+            "the interrupted run had `{before}`, this one has `{now}`: give the same recipe, or another --output"
+        );
+    }
+    Ok(())
+}
+
 impl RunState {
     /// Before the first step.
     pub(crate) fn new(recipe: Recipe, parent: String, data_sha256: BTreeMap<String, String>) -> Self {
@@ -158,17 +170,7 @@ impl RunState {
                 now.parent
             );
         }
-        let (before, after) = (self.recipe.to_toml()?, now.recipe.to_toml()?);
-        if let Some((before, after)) = before
-            .lines()
-            .zip(after.lines())
-            .find(|(before, after)| before != after)
-        {
-            bail!(
-                "the interrupted run had `{before}`, this one has `{after}`: give the same recipe, or another --output"
-            );
-        }
-        Ok(())
+        check_same_recipe(&self.recipe, &now.recipe)
     }
 }
 

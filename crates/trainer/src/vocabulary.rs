@@ -1,8 +1,9 @@
 //! Training of a WordPiece vocabulary: lower case, BERT's normaliser and word breaks, `tokenizer.json` out.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainerBuilder};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -15,6 +16,38 @@ const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const ALPHABET_MAX: usize = 200;
 /// Rarer words do not shape the vocabulary.
 const FREQUENCY_MIN: u64 = 2;
+
+/// Where a new network's tokeniser comes from.
+pub(crate) struct Source<'a> {
+    /// A tokenizer.json.
+    pub(crate) given: Option<&'a Path>,
+    /// The output folder of the run that is gone on with.
+    pub(crate) begun: Option<&'a Path>,
+    /// Tokens, if it is trained.
+    pub(crate) size: usize,
+    /// Most tokens that the network takes.
+    pub(crate) max_tokens: usize,
+}
+
+impl Source<'_> {
+    /// The one given, else the one that the run began with, else one trained on `texts`.
+    pub(crate) fn tokenizer<'t>(
+        &self,
+        texts: impl FnOnce() -> Vec<&'t str>,
+        say: &dyn Fn(String),
+    ) -> anyhow::Result<understudy_distilbert::Tokenizer> {
+        let begun = self.begun.map(|output| output.join("tokenizer.json"));
+        let json = match (self.given, begun.filter(|path| path.exists())) {
+            (Some(path), _) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            (None, Some(path)) => std::fs::read(&path)?,
+            (None, None) => {
+                say(format!("training a vocabulary of {} tokens", self.size));
+                train(&texts(), self.size)?.into_bytes()
+            }
+        };
+        Ok(understudy_distilbert::Tokenizer::from_json(&json, self.max_tokens)?)
+    }
+}
 
 /// Trains a vocabulary of `size` tokens and returns the text of its `tokenizer.json`.
 pub(crate) fn train(texts: &[&str], size: usize) -> anyhow::Result<String> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor, no_grad};
-use understudy_distilbert::{Autocast, network};
+use understudy_distilbert::network;
 
 use super::masking::{Masked, Masking};
 use super::recipe::PretrainRecipe;
@@ -17,9 +17,9 @@ use super::texts::Rows;
 use super::{Language, PretrainOptions};
 use crate::batches;
 use crate::interrupt::Stop;
+use crate::model::seed_step;
 use crate::optimizer::{AdamW, Settings};
 use crate::progress::{Progress, StepReport};
-use crate::recipe::Precision;
 use crate::schedule::LearningRate;
 use crate::state;
 use crate::train::Outcome;
@@ -81,14 +81,7 @@ impl PretrainState {
             now.parent,
             now.data_sha256
         );
-        let (before, after) = (toml::to_string(&self.recipe)?, toml::to_string(&now.recipe)?);
-        for (before, after) in before.lines().zip(after.lines()) {
-            ensure!(
-                before == after,
-                "the interrupted run had `{before}`, this one has `{after}`: give the same recipe, or another --output"
-            );
-        }
-        Ok(())
+        state::check_same_recipe(&self.recipe, &now.recipe)
     }
 }
 
@@ -221,10 +214,7 @@ impl<'a> Run<'a> {
     /// One update. Returns the loss.
     fn step(&mut self, batch: &[usize], learning_rate: f64) -> anyhow::Result<f64> {
         let step = self.state.step;
-        // For dropout.
-        tch::manual_seed(i64::from_ne_bytes(
-            (self.state.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
-        ));
+        seed_step(self.state.recipe.seed, step);
         let rows: Vec<&[u32]> = batch.iter().map(|&index| self.rows.train[index].as_slice()).collect();
         let (logits, truth) = self.predict(&self.masking.hide(&rows, step), true)?;
         let loss = cross_entropy(&logits, &truth, Reduction::Mean)?;
@@ -253,10 +243,7 @@ impl<'a> Run<'a> {
         let on_device =
             |values: &[i64]| -> anyhow::Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
         let places = on_device(&places)?;
-        let _autocast = match self.state.recipe.precision {
-            Precision::Bf16 => Some(Autocast::bf16(device)?),
-            Precision::Fp32 | Precision::Auto => None,
-        };
+        let _autocast = self.state.recipe.precision.autocast(device)?;
         let logits = self.language.network.forward(&ids, &mask, &places, train)?;
         Ok((logits.f_to_kind(Kind::Float)?, on_device(&truth)?))
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use understudy_distilbert::Processor;
+use understudy_distilbert::{Autocast, Processor};
 
 /// Width from which bf16 pays on a processor that has it. Narrower networks lose more to casts than they gain.
 const BF16_DIM_MIN: usize = 384;
@@ -35,6 +35,14 @@ impl Precision {
             Self::Auto => Self::Fp32,
             chosen => chosen,
         }
+    }
+
+    /// While it lives, the forward pass is computed in this precision, which must be resolved.
+    pub(crate) fn autocast(self, device: Device) -> anyhow::Result<Option<Autocast>> {
+        Ok(match self {
+            Self::Bf16 => Some(Autocast::bf16(device)?),
+            Self::Fp32 | Self::Auto => None,
+        })
     }
 }
 

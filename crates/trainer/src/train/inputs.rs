@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use tch::Device;
 use understudy_corpus::{Labels, Metrics};
 use understudy_distilbert::{Checkpoint, Tokenizer};
@@ -95,18 +94,17 @@ pub(super) fn tokenizer(
     data: &Data,
     say: &dyn Fn(String),
 ) -> anyhow::Result<Tokenizer> {
-    let begun = options.output.join("tokenizer.json");
-    let json = match &options.tokenizer {
-        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None if options.resume && begun.exists() => std::fs::read(&begun)?,
-        None => {
-            say(format!("training a vocabulary of {} tokens", recipe.vocab_size));
-            let labelled = data.splits.train.iter().map(|example| example.text.as_str());
-            let texts: Vec<&str> = labelled.chain(data.unlabelled.iter().map(String::as_str)).collect();
-            vocabulary::train(&texts, recipe.vocab_size)?.into_bytes()
-        }
+    let source = vocabulary::Source {
+        given: options.tokenizer.as_deref(),
+        begun: options.resume.then_some(options.output.as_path()),
+        size: recipe.vocab_size,
+        max_tokens: recipe.max_tokens,
     };
-    Ok(Tokenizer::from_json(&json, recipe.max_tokens)?)
+    let texts = || {
+        let labelled = data.splits.train.iter().map(|example| example.text.as_str());
+        labelled.chain(data.unlabelled.iter().map(String::as_str)).collect()
+    };
+    source.tokenizer(texts, say)
 }
 
 /// Tokenises, and asks the teacher.

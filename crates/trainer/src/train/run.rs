@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tch::Kind;
-use understudy_distilbert::Autocast;
 
 use super::inputs::{Examples, Validation};
 use super::loss::Loss;
@@ -16,7 +15,7 @@ use super::{Outcome, TrainOptions};
 use crate::batches;
 use crate::interrupt::Stop;
 use crate::lora;
-use crate::model::Model;
+use crate::model::{Model, seed_step};
 use crate::optimizer::{AdamW, Settings};
 use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
@@ -214,19 +213,10 @@ impl<'a> Run<'a> {
         self.state.step.is_multiple_of(every) || self.state.step == self.total
     }
 
-    fn autocast(&self) -> anyhow::Result<Option<Autocast>> {
-        Ok(match self.state.recipe.precision {
-            Precision::Bf16 => Some(Autocast::bf16(self.model.device)?),
-            Precision::Fp32 | Precision::Auto => None,
-        })
-    }
-
     /// One update by the gradients of all batches. Returns the mean loss.
     fn step(&mut self, batches: &[Vec<usize>], learning_rate: f64) -> anyhow::Result<f64> {
         let step = self.state.step;
-        tch::manual_seed(i64::from_ne_bytes(
-            (self.state.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
-        ));
+        seed_step(self.state.recipe.seed, step);
         let texts = batches.iter().map(Vec::len).sum();
         let mut value = 0.0;
         for batch in batches {
@@ -236,7 +226,7 @@ impl<'a> Run<'a> {
                 .collect();
             let (ids, mask) = batches::tensors(&rows, self.model.network.config().pad_token_id, self.model.device)?;
             let loss = {
-                let _autocast = self.autocast()?;
+                let _autocast = self.state.recipe.precision.autocast(self.model.device)?;
                 let (logits, hidden) = self.model.network.forward_with_hidden(&ids, &mask, true)?;
                 let loss = self.loss.of(&logits.f_to_kind(Kind::Float)?, batch, texts)?;
                 match self.loss.imitation(&hidden, batch, texts)? {
@@ -258,7 +248,7 @@ impl<'a> Run<'a> {
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
     fn evaluate(&mut self, tokenizer_json: &str, tracker: &mut Tracker) -> anyhow::Result<()> {
         let metrics = {
-            let _autocast = self.autocast()?;
+            let _autocast = self.state.recipe.precision.autocast(self.model.device)?;
             let (metrics, _) = self
                 .validation
                 .measure(self.model, self.state.recipe.evaluation_batch)?;
