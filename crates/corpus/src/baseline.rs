@@ -29,7 +29,7 @@ impl BaselineOptions {
             },
             log_count_ratios: true,
             fit: LogisticOptions {
-                strength: 4.0,
+                strength: 100.0,
                 ..LogisticOptions::default()
             },
         }

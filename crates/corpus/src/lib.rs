@@ -14,6 +14,7 @@ mod error;
 mod labels;
 mod logistic;
 mod metrics;
+mod phrases;
 mod read;
 mod split;
 pub mod statistics;
@@ -31,6 +32,7 @@ pub use metrics::{
     Averages, Bootstrap, CALIBRATION_BINS, Calibration, CalibrationBin, ClassMetrics, Clusters, Curves, Discordant,
     Figures, Metrics, Scored, Temperature, holm, percentile_interval,
 };
+pub use phrases::phrases;
 pub use read::{Columns, Reader, Record, Split};
 pub use split::{Fractions, SplitCounts, Splits, sample, split};
 pub use tfidf::{TfIdf, TfIdfOptions};

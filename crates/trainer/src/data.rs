@@ -133,6 +133,18 @@ pub(crate) fn load(
     })
 }
 
+/// The most telling phrases of labelled texts.
+pub(crate) fn phrases(examples: &[Example], labels: &Labels, count: usize) -> Vec<String> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let (texts, classes): (Vec<&str>, Vec<usize>) = examples
+        .iter()
+        .map(|example| (example.text.as_str(), example.label))
+        .unzip();
+    understudy_corpus::phrases(&texts, &classes, labels.names().len(), count)
+}
+
 /// The classes that occur.
 fn classes(examples: &[Example]) -> BTreeSet<usize> {
     examples.iter().map(|example| example.label).collect()

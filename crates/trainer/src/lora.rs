@@ -180,7 +180,7 @@ mod tests {
         };
         let store = VarStore::new(Device::Cpu);
         let network = Network::new(&store.root(), &config).unwrap();
-        let tokenizer = crate::vocabulary::train(&["a film and a story"], 100).unwrap();
+        let tokenizer = crate::vocabulary::train(&["a film and a story"], 100, &[]).unwrap();
         let mut model = Model {
             store,
             network,

@@ -105,7 +105,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 texts.extend(understudy_corpus::load_unlabelled(path, &HashSet::new(), &Limits::training())?.texts);
             }
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let json = vocabulary::train(&texts, options.size)?;
+            let json = vocabulary::train(&texts, options.size, &[])?;
             files::write_whole(&options.output, json.as_bytes())?;
             println!("wrote {}", options.output.display());
         }

@@ -11,6 +11,7 @@
 //! ```
 
 mod masking;
+mod positions;
 mod recipe;
 mod run;
 #[cfg(test)]
@@ -20,8 +21,8 @@ mod texts;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use tch::Device;
 use tch::nn::VarStore;
-use tch::{Device, Tensor};
 use understudy_distilbert::network::{self, MaskedLm};
 use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 
@@ -109,7 +110,8 @@ pub(crate) fn pretrain(options: PretrainOptions, stop: &Stop) -> anyhow::Result<
                 size: recipe.vocab_size,
                 max_tokens: recipe.max_tokens,
             };
-            let tokenizer = source.tokenizer(|| texts.train.iter().map(String::as_str).collect(), &say)?;
+            let read = || texts.train.iter().map(String::as_str).collect();
+            let tokenizer = source.tokenizer(read, || texts.phrases.clone(), &say)?;
             Language::draw(tokenizer, &recipe, device)?
         }
     };
@@ -193,12 +195,7 @@ impl Language {
             ..Config::default()
         };
         let language = Self::new(&config, tokenizer, recipe.seed, device)?;
-        let positions = waves(config.max_position_embeddings, config.dim, config.initializer_range)?;
-        network::set(
-            &language.store,
-            "distilbert.embeddings.position_embeddings.weight",
-            &positions,
-        )?;
+        positions::set(&language.store, &config)?;
         Ok(language)
     }
 
@@ -221,25 +218,6 @@ impl Language {
         }
         Ok(language)
     }
-}
-
-/// Sines and cosines of a position, by which Vaswani et al. 2017 tell positions apart, with the deviation of other weights. A
-/// linear map shifts them, so attention to neighbours is learnt in a fraction of the steps that drawn vectors take.
-#[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-fn waves(positions: usize, dim: usize, deviation: f64) -> anyhow::Result<Tensor> {
-    let value = |position: usize, column: usize| {
-        let angle = position as f64 / 10_000_f64.powf((column - column % 2) as f64 / dim as f64);
-        let wave = if column.is_multiple_of(2) {
-            angle.sin()
-        } else {
-            angle.cos()
-        };
-        (wave * std::f64::consts::SQRT_2 * deviation) as f32
-    };
-    let values: Vec<f32> = (0..positions)
-        .flat_map(|position| (0..dim).map(move |column| value(position, column)))
-        .collect();
-    Ok(Tensor::f_from_slice(&values)?.f_view([i64::try_from(positions)?, i64::try_from(dim)?])?)
 }
 
 fn finish(folder: &Path, state: &PretrainState) -> anyhow::Result<()> {

@@ -69,6 +69,8 @@ recipe! { Recipe, RecipeOptions:
     "Shape of a new model (not with --from)" {
         /// Tokens of the vocabulary, if one is trained [default: 12000]
         vocab_size: usize = 12_000;
+        /// Phrases of two or three words that become tokens besides: those that tell most about the class beyond their words [default: 0]
+        phrases: usize = 0;
         /// Width of a token's vector [default: 128]
         dim: usize = 128;
         /// Transformer blocks [default: 2]

@@ -23,17 +23,18 @@ pub(crate) struct Source<'a> {
     pub(crate) given: Option<&'a Path>,
     /// The output folder of the run that is gone on with.
     pub(crate) begun: Option<&'a Path>,
-    /// Tokens, if it is trained.
+    /// Tokens, if it is trained, without phrases.
     pub(crate) size: usize,
     /// Most tokens that the network takes.
     pub(crate) max_tokens: usize,
 }
 
 impl Source<'_> {
-    /// The one given, else the one that the run began with, else one trained on `texts`.
+    /// The one given, else the one that the run began with, else one trained on `texts`, with `phrases` as tokens besides.
     pub(crate) fn tokenizer<'t>(
         &self,
         texts: impl FnOnce() -> Vec<&'t str>,
+        phrases: impl FnOnce() -> Vec<String>,
         say: &dyn Fn(String),
     ) -> anyhow::Result<understudy_distilbert::Tokenizer> {
         let begun = self.begun.map(|output| output.join("tokenizer.json"));
@@ -42,15 +43,15 @@ impl Source<'_> {
             (None, Some(path)) => std::fs::read(&path)?,
             (None, None) => {
                 say(format!("training a vocabulary of {} tokens", self.size));
-                train(&texts(), self.size)?.into_bytes()
+                train(&texts(), self.size, &phrases())?.into_bytes()
             }
         };
         Ok(understudy_distilbert::Tokenizer::from_json(&json, self.max_tokens)?)
     }
 }
 
-/// Trains a vocabulary of `size` tokens and returns the text of its `tokenizer.json`.
-pub(crate) fn train(texts: &[&str], size: usize) -> anyhow::Result<String> {
+/// Trains a vocabulary of `size` tokens, adds the phrases to it, and returns the text of its `tokenizer.json`.
+pub(crate) fn train(texts: &[&str], size: usize, phrases: &[String]) -> anyhow::Result<String> {
     let failed = |error: tokenizers::Error| anyhow!("cannot train the vocabulary: {error}");
     let normalizer = BertNormalizer::default();
     let words = |text: &str| -> tokenizers::Result<Vec<String>> {
@@ -116,6 +117,8 @@ pub(crate) fn train(texts: &[&str], size: usize) -> anyhow::Result<String> {
         .with_decoder(Some(decoders::wordpiece::WordPiece::default()))
         .with_post_processor(Some(processor));
     tokenizer.add_special_tokens(&SPECIAL.map(|token| AddedToken::from(token, true)));
+    let whole = |phrase: &String| AddedToken::from(phrase.clone(), false).single_word(true);
+    tokenizer.add_tokens(&phrases.iter().map(whole).collect::<Vec<_>>());
     tokenizer.to_string(false).map_err(failed)
 }
 
@@ -135,8 +138,8 @@ mod tests {
             })
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let json = train(&texts, 200).unwrap();
-        assert_eq!(json, train(&texts, 200).unwrap());
+        let json = train(&texts, 200, &[]).unwrap();
+        assert_eq!(json, train(&texts, 200, &[]).unwrap());
         let tokenizer = understudy_distilbert::Tokenizer::from_json(json.as_bytes(), 16).unwrap();
         assert_eq!(tokenizer.id("[PAD]"), Some(0));
         assert!(tokenizer.vocab_size() <= 200);
@@ -146,6 +149,22 @@ mod tests {
             (ids[0], ids[3]),
             (tokenizer.id("[CLS]").unwrap(), tokenizer.id("[SEP]").unwrap())
         );
-        assert!(train(&texts, 50).unwrap_err().to_string().contains("too small"));
+        assert!(train(&texts, 50, &[]).unwrap_err().to_string().contains("too small"));
+    }
+
+    #[test]
+    fn a_phrase_is_one_token_wherever_it_stands_as_words() {
+        let texts = vec!["the ending was not bad at all, café and all"; 50];
+        let json = train(&texts, 80, &["not bad".to_owned(), "café and".to_owned()]).unwrap();
+        let tokenizer = understudy_distilbert::Tokenizer::from_json(json.as_bytes(), 16).unwrap();
+        let tokens = |text| tokenizer.encode(text).unwrap().ids.len() - 2;
+        assert_eq!(tokens("NOT bad"), 1);
+        assert_eq!(tokens("Café and"), 1, "accents are taken off phrases as off words");
+        assert_eq!(tokens("was not bad."), tokens("was .") + 1);
+        assert!(tokens("not badly") > 1 && tokens("knot bad") > 1);
+        assert_eq!(
+            tokenizer.id("not bad"),
+            Some(u32::try_from(tokenizer.vocab_size() - 2).unwrap())
+        );
     }
 }

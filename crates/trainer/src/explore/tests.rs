@@ -99,7 +99,7 @@ fn tokens_are_counted_with_a_tokenizer_and_other_columns_can_be_named() {
     let folder = tempfile::tempdir().unwrap();
     let texts: Vec<String> = (0..200).map(review).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let json = crate::vocabulary::train(&texts, 300).unwrap();
+    let json = crate::vocabulary::train(&texts, 300, &[]).unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
     let mut data = "body,spoils,text\n".to_owned();
     for (index, text) in texts.iter().enumerate() {

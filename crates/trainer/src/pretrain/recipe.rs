@@ -10,6 +10,8 @@ recipe! { PretrainRecipe, PretrainRecipeOptions:
     "Shape of a new network (not with --from)" {
         /// Tokens of the vocabulary, if one is trained [default: 16000]
         vocab_size: usize = 16_000;
+        /// Phrases of two or three words that become tokens besides: those that tell most about the class beyond their words [default: 0]
+        phrases: usize = 0;
         /// Width of a token's vector [default: 128]
         dim: usize = 128;
         /// Transformer blocks [default: 2]

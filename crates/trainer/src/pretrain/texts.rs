@@ -24,6 +24,8 @@ pub(super) struct Texts {
     pub(super) train: Vec<String>,
     /// Never learnt from, in this run.
     pub(super) held_out: Vec<String>,
+    /// As many as the recipe wants.
+    pub(super) phrases: Vec<String>,
     /// Of the files, by name.
     pub(super) sha256: BTreeMap<String, String>,
 }
@@ -46,7 +48,12 @@ pub(super) fn load(
         validation: recipe.validation_share,
         test: recipe.test_share,
     };
+    ensure!(
+        recipe.phrases == 0 || labelled.len() == 1,
+        "phrases are chosen by what they tell about the class: give one labelled file, with --data"
+    );
     let mut sha256 = BTreeMap::new();
+    let mut phrases = Vec::new();
     let (mut candidates, mut withheld) = (Vec::new(), HashSet::new());
     for path in labelled {
         sha256.extend([data::digest(path)?]);
@@ -60,6 +67,7 @@ pub(super) fn load(
                 .chain(&splits.test)
                 .map(|example| example.fingerprint),
         );
+        phrases = data::phrases(&splits.train, &set.labels, recipe.phrases);
         candidates.extend(splits.train.into_iter().map(|example| example.text));
     }
     // A text that one file trains on may be another's test.
@@ -100,6 +108,7 @@ pub(super) fn load(
     Ok(Texts {
         train: texts,
         held_out,
+        phrases,
         sha256,
     })
 }

@@ -104,7 +104,8 @@ pub(super) fn tokenizer(
         let labelled = data.splits.train.iter().map(|example| example.text.as_str());
         labelled.chain(data.unlabelled.iter().map(String::as_str)).collect()
     };
-    source.tokenizer(texts, say)
+    let phrases = || data::phrases(&data.splits.train, &data.labels, recipe.phrases);
+    source.tokenizer(texts, phrases, say)
 }
 
 /// Tokenises, and asks the teacher.
