@@ -53,6 +53,12 @@ test-mlflow: ## Trains against a real MLflow server (installs MLflow, 850 MB)
 	cargo build --release -p understudy-trainer
 	UNDERSTUDY_BIN=$(BIN) $(CACHE)/venv-mlflow/bin/python tests/mlflow/check.py
 
+.PHONY: test-mpi
+test-mpi: ## Trains in several processes and compares with one (installs Open MPI, 88 MB)
+	@scripts/setup.sh --mpi
+	cargo clippy --release -p understudy-trainer --all-targets --features mpi -- -D warnings
+	cargo test --release -p understudy-trainer --features mpi --test parallel -- --nocapture --test-threads 1
+
 .PHONY: descriptors
 descriptors: ## Releases the contract: run after a compatible change of proto/
 	cargo run --release --quiet -p understudy-protocol --example descriptors > proto/descriptors/understudy.v1.binpb.new

@@ -4,6 +4,7 @@
 #   scripts/setup.sh           what building and running needs: compilers, libtorch
 #   scripts/setup.sh --test    also what the tests need: etcd, Python clients, cargo-deny
 #   scripts/setup.sh --mlflow  also MLflow, for the test of experiment tracking
+#   scripts/setup.sh --mpi     also Open MPI, for training in several processes
 #   scripts/setup.sh --bench   also what the benchmarks compare with: PyTorch, transformers, ONNX Runtime, h2load
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -100,6 +101,9 @@ for wish in "$@"; do
     --mlflow)
       make_venv mlflow tests/mlflow/requirements.txt
       ;;
-    *) die "unknown option $wish; the options are --test, --bench and --mlflow" ;;
+    --mpi)
+      install_packages libopenmpi-dev openmpi-bin
+      ;;
+    *) die "unknown option $wish; the options are --test, --bench, --mlflow and --mpi" ;;
   esac
 done

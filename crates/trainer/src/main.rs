@@ -12,6 +12,7 @@ mod interrupt;
 mod lora;
 mod model;
 mod optimizer;
+mod parallel;
 mod pretrain;
 mod progress;
 mod publish;
@@ -34,11 +35,17 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use understudy_corpus::Limits;
 
+use crate::interrupt::Stop;
+use crate::parallel::{Launch, World};
+use crate::train::Outcome;
+
 #[derive(Debug, Parser)]
 #[command(name = "understudy-trainer", version, about)]
 struct Arguments {
     #[command(flatten)]
     log: understudy_telemetry::LogOptions,
+    #[command(flatten)]
+    launch: Launch,
     #[command(subcommand)]
     command: Command,
 }
@@ -98,6 +105,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     understudy_distilbert::init_process();
     understudy_telemetry::init(&arguments.log)?;
+    let launch = &arguments.launch;
     match arguments.command {
         Command::Vocab(options) => {
             let mut texts = Vec::new();
@@ -110,18 +118,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("wrote {}", options.output.display());
         }
         Command::Train(options) => {
-            let stop = interrupt::Stop::default();
-            stop.listen().context("cannot listen for Ctrl-C")?;
-            if train::train(*options, &stop)? == train::Outcome::Interrupted {
-                return Ok(ExitCode::from(130));
-            }
+            return training(launch, |world, stop| Ok(train::train(*options, world, stop)?.into()));
         }
         Command::Pretrain(options) => {
-            let stop = interrupt::Stop::default();
-            stop.listen().context("cannot listen for Ctrl-C")?;
-            if pretrain::pretrain(*options, &stop)? == train::Outcome::Interrupted {
-                return Ok(ExitCode::from(130));
-            }
+            return training(launch, |world, stop| {
+                Ok(pretrain::pretrain(*options, world, stop)?.into())
+            });
         }
         Command::Evaluate(options) => println!("{}", evaluate::evaluate(&options)?),
         Command::Explore(options) => println!("{}", explore::explore(&options)?),
@@ -129,12 +131,25 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Runs(command) => println!("{}", track::run(&command)?),
         Command::Merge(options) => println!("{}", lora::merge(&options)?),
         Command::Publish(options) => println!("{}", publish::publish(&options)?),
-        Command::Retrain(options) => {
-            let stop = interrupt::Stop::default();
-            stop.listen().context("cannot listen for Ctrl-C")?;
-            return retrain::retrain(*options, &stop);
-        }
+        Command::Retrain(options) => return training(launch, |world, stop| retrain::retrain(*options, world, stop)),
         Command::Scribe(command) => return scribe::run(command),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What several processes may share, and signals end between two steps.
+fn training(launch: &Launch, run: impl FnOnce(&World, &Stop) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let stop = Stop::default();
+    stop.listen().context("cannot listen for Ctrl-C")?;
+    let world = World::join(launch)?;
+    run(&world, &stop).map_err(|error| world.fail(error))
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Finished => Self::SUCCESS,
+            Outcome::Interrupted => Self::from(130),
+        }
+    }
 }

@@ -139,11 +139,11 @@ impl Model {
     }
 }
 
-/// Seeds dropout for a step, from the recipe's seed and the step only: so a run that goes on draws what it would have drawn.
-pub(crate) fn seed_step(seed: u64, step: u64) {
-    tch::manual_seed(i64::from_ne_bytes(
-        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step).to_ne_bytes(),
-    ));
+/// Seeds dropout for a step, from the recipe's seed, the step and the process only: so a run that goes on draws what it would have
+/// drawn.
+pub(crate) fn seed_step(seed: u64, step: u64, rank: usize) {
+    let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step ^ (rank as u64) << 48;
+    tch::manual_seed(i64::from_ne_bytes(seed.to_ne_bytes()));
 }
 
 /// Probabilities from logits.

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use tch::{Tensor, no_grad};
+use tch::{Device, Tensor, no_grad};
 use understudy_distilbert::{ParameterGroup, forget_gradient};
 
+use crate::parallel::World;
 use crate::recipe::Recipe;
 
 const EPSILON: f64 = 1e-8;
@@ -95,9 +96,9 @@ impl AdamW {
         self
     }
 
-    /// One update, the `step`-th from 1, by the gradients that lie in the parameters; takes them away. Returns the gradient's
-    /// length before clipping.
-    pub(crate) fn step(&mut self, step: u64, learning_rate: f64) -> anyhow::Result<f64> {
+    /// One update, the `step`-th from 1, by the gradients that lie in the parameters of all processes; takes them away. Returns
+    /// the gradient's length before clipping.
+    pub(crate) fn step(&mut self, world: &World, step: u64, learning_rate: f64) -> anyhow::Result<f64> {
         let Settings {
             beta1,
             beta2,
@@ -107,8 +108,7 @@ impl AdamW {
         no_grad(|| {
             let mut norms = Vec::with_capacity(self.parameters.len());
             let mut groups: BTreeMap<(bool, u64), (f64, ParameterGroup)> = BTreeMap::new();
-            for parameter in &self.parameters {
-                let gradient = parameter.value.f_grad()?;
+            for (parameter, gradient) in self.parameters.iter().zip(self.take_gradients(world)?) {
                 if !gradient.defined() {
                     continue;
                 }
@@ -120,7 +120,6 @@ impl AdamW {
                 group.gradients.push(gradient);
                 group.moments1.push(parameter.moment1.shallow_clone());
                 group.moments2.push(parameter.moment2.shallow_clone());
-                forget_gradient(&parameter.value)?;
             }
             let length = Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?;
             ensure!(
@@ -144,6 +143,60 @@ impl AdamW {
                 update.update(step, group)?;
             }
             Ok(length)
+        })
+    }
+
+    /// The gradients, added up over all processes in one message. One that is undefined in some of them counts as zero there.
+    fn take_gradients(&self, world: &World) -> anyhow::Result<Vec<Tensor>> {
+        let mut gradients = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            gradients.push(parameter.value.f_grad()?);
+            forget_gradient(&parameter.value)?;
+        }
+        if world.size() == 1 {
+            return Ok(gradients);
+        }
+        let defined: Vec<f32> = gradients.iter().map(|gradient| f32::from(gradient.defined())).collect();
+        let device = self
+            .parameters
+            .first()
+            .map_or(Device::Cpu, |first| first.value.device());
+        let mut parts = vec![Tensor::f_from_slice(&defined)?.f_to_device(device)?];
+        for (parameter, gradient) in self.parameters.iter().zip(&gradients) {
+            let missing = || parameter.value.f_zeros_like();
+            let gradient = if gradient.defined() {
+                gradient.shallow_clone()
+            } else {
+                missing()?
+            };
+            parts.push(gradient.f_reshape([-1])?);
+        }
+        let mut sums = Vec::<f32>::try_from(Tensor::f_cat(&parts, 0)?)?;
+        world.sum_f32(&mut sums);
+        let all = Tensor::f_from_slice(&sums)?.f_to_device(device)?;
+        let mut begin = i64::try_from(defined.len())?;
+        for ((parameter, gradient), &defined) in self.parameters.iter().zip(&mut gradients).zip(&sums) {
+            let length = i64::try_from(parameter.value.numel())?;
+            if defined > 0.0 {
+                *gradient = all.f_narrow(0, begin, length)?.f_view_as(&parameter.value)?;
+            }
+            begin += length;
+        }
+        Ok(gradients)
+    }
+
+    /// Takes over the parameters and moments of the first process.
+    pub(crate) fn copy_first(&mut self, world: &World) -> anyhow::Result<()> {
+        if world.size() == 1 {
+            return Ok(());
+        }
+        no_grad(|| {
+            for (_, mut tensor) in self.state() {
+                let mut values = Vec::<f32>::try_from(tensor.f_reshape([-1])?)?;
+                world.copy_first(&mut values);
+                tensor.f_copy_(&Tensor::f_from_slice(&values)?.f_view_as(&tensor)?)?;
+            }
+            Ok(())
         })
     }
 
@@ -212,7 +265,9 @@ mod tests {
         for step in 1..=20_i32 {
             let loss = (&matrix - 3.0).square().sum(Kind::Float) + (&vector - 3.0).square().sum(Kind::Float);
             loss.backward();
-            let length = optimizer.step(step.unsigned_abs().into(), 0.05).unwrap();
+            let length = optimizer
+                .step(&World::alone(), step.unsigned_abs().into(), 0.05)
+                .unwrap();
             let gradients = expected.map(|(w, ..)| 2.0 * (w - 3.0));
             let norm = gradients.iter().map(|g| g * g).sum::<f64>().sqrt();
             assert!((length - norm).abs() < 1e-4);
@@ -260,7 +315,7 @@ mod tests {
         assert_eq!(optimizer.state().len(), 12);
         let loss: Tensor = variables.iter().map(|value| value.sum(Kind::Float) * 100.0).sum();
         loss.backward();
-        optimizer.step(1, 0.8).unwrap();
+        optimizer.step(&World::alone(), 1, 0.8).unwrap();
         // AdamW's first step is as long as the learning rate, whatever the gradient.
         for (value, expected) in variables.iter_mut().zip([0.9, 0.8, 0.6, 0.2]) {
             assert!((value.double_value(&[0, 0]) - expected).abs() < 1e-5, "{value:?}");

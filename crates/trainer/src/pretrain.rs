@@ -31,6 +31,7 @@ use self::recipe::{PretrainRecipe, PretrainRecipeOptions};
 use self::run::{PretrainState, Run};
 use crate::data::ColumnOptions;
 use crate::interrupt::Stop;
+use crate::parallel::World;
 use crate::train::{Machine, Outcome};
 use crate::{files, state, vocabulary};
 
@@ -92,12 +93,19 @@ struct Language {
 }
 
 /// Pretrains, until the end or until `stop`.
-pub(crate) fn pretrain(options: PretrainOptions, stop: &Stop) -> anyhow::Result<Outcome> {
+pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> anyhow::Result<Outcome> {
     let mut recipe = PretrainRecipe::resolve(options.recipe.as_deref(), options.values.clone())?;
-    let threads = options.machine.apply()?;
+    let threads = options.machine.apply_in(world)?;
     let device = options.machine.device()?;
-    let say = |line: String| eprintln!("{line}");
-    prepare(&options)?;
+    let is_first = world.is_first();
+    let say = |line: String| {
+        if is_first {
+            eprintln!("{line}");
+        }
+    };
+    if is_first {
+        prepare(&options)?;
+    }
 
     let parent = options.from.as_deref().map(Checkpoint::open_backbone).transpose()?;
     let texts = texts::load(&options.data, &options.unlabelled, &options.columns, &recipe, &say)?;
@@ -117,7 +125,9 @@ pub(crate) fn pretrain(options: PretrainOptions, stop: &Stop) -> anyhow::Result<
     };
     recipe.precision = recipe.precision.resolve(device, language.network.config().dim);
     let tokenizer_json = language.tokenizer.to_json()?;
-    files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+    if is_first {
+        files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+    }
     let positions = language.network.config().max_position_embeddings;
     ensure!(
         recipe.train_tokens <= positions,
@@ -131,12 +141,13 @@ pub(crate) fn pretrain(options: PretrainOptions, stop: &Stop) -> anyhow::Result<
     let origin = PretrainState::new(recipe, parent, texts.sha256.clone());
     drop(texts);
     understudy_distilbert::trim_memory();
-    let mut run = Run::begin(&options, &mut language, &rows, &masking, origin)?;
+    let mut run = Run::begin(&options, world, &mut language, &rows, &masking, &origin)?;
     let outcome = run.go(stop, &tokenizer_json).map_err(files::advise)?;
     let folder = &options.output;
-    if outcome == Outcome::Finished {
+    if outcome == Outcome::Finished && is_first {
         finish(folder, &run.into_state())?;
-    } else {
+    }
+    if outcome == Outcome::Interrupted {
         say(format!(
             "saved in {}; the same command with --resume goes on",
             folder.display()

@@ -21,6 +21,7 @@ pub(crate) struct StepReport {
 
 /// Shows steps and messages on standard error.
 pub(crate) struct Progress {
+    shown: bool,
     bar: Option<ProgressBar>,
     total: u64,
     loss: Option<f64>,
@@ -32,8 +33,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(total: u64, done: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    /// Of several processes one shows it.
+    pub(crate) fn new(shown: bool, total: u64, done: u64) -> Self {
+        let bar = (shown && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total).with_position(done);
             let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -41,6 +43,7 @@ impl Progress {
         });
         let (texts, tokens, steps) = (0, 0, 0);
         Self {
+            shown,
             bar,
             total,
             loss: None,
@@ -63,7 +66,7 @@ impl Progress {
         self.steps += 1;
         self.busy += duration;
         let due = self.since_line.elapsed() >= LINE_EVERY;
-        if self.bar.is_none() && !due {
+        if !self.shown || (self.bar.is_none() && !due) {
             return;
         }
         let (texts, tokens, left, steps) = (
@@ -97,7 +100,8 @@ impl Progress {
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            None if self.shown => eprintln!("{line}"),
+            None => {}
         }
     }
 

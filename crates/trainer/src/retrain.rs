@@ -29,6 +29,7 @@ use self::feedback::Merged;
 use crate::data::ColumnOptions;
 use crate::evaluate::{Part, Selection};
 use crate::interrupt::Stop;
+use crate::parallel::World;
 use crate::publish::{self, PublishOptions};
 use crate::recipe::{Beginning, Recipe, RecipeOptions};
 use crate::track::TrackOptions;
@@ -109,7 +110,11 @@ pub(crate) struct RetrainOptions {
 }
 
 /// Runs the command and returns its exit code.
-pub(crate) fn retrain(options: RetrainOptions, stop: &Stop) -> anyhow::Result<ExitCode> {
+pub(crate) fn retrain(options: RetrainOptions, world: &World, stop: &Stop) -> anyhow::Result<ExitCode> {
+    ensure!(
+        world.size() == 1,
+        "retrain runs in one process: start it without mpirun or srun"
+    );
     let base = Checkpoint::open(&options.base)?;
     let labels = Labels::new(base.labels().to_vec())?;
     let recipe_file = options.recipe.clone().or_else(|| {
@@ -174,7 +179,7 @@ pub(crate) fn retrain(options: RetrainOptions, stop: &Stop) -> anyhow::Result<Ex
             track: options.track.clone(),
             values,
         };
-        if train::train(training, stop)? == Outcome::Interrupted {
+        if train::train(training, world, stop)? == Outcome::Interrupted {
             return Ok(ExitCode::from(INTERRUPTED));
         }
     } else {

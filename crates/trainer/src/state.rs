@@ -14,6 +14,8 @@ use tch::Tensor;
 
 use crate::curve::{Curve, Point};
 use crate::files;
+use crate::optimizer::AdamW;
+use crate::parallel::World;
 use crate::recipe::{Criterion, Recipe};
 
 const FILE: &str = "training.safetensors";
@@ -93,6 +95,32 @@ pub(crate) fn load<R: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<
     let run: Vec<u8> = run.try_into().with_context(damaged)?;
     let run = String::from_utf8(run).with_context(damaged)?;
     Ok(Some((toml::from_str(&run).with_context(damaged)?, tensors)))
+}
+
+/// Where a run begins: with what the first process has saved in the folder that is `resumed`, if it has, else `new`. All processes get
+/// its parameters and moments.
+pub(crate) fn begin<R: Serialize + DeserializeOwned>(
+    world: &World,
+    resumed: Option<&Path>,
+    new: &R,
+    check_same: impl Fn(&R, &R) -> anyhow::Result<()>,
+    optimizer: &mut AdamW,
+) -> anyhow::Result<R> {
+    let resumed = resumed.filter(|_| world.is_first());
+    let saved = resumed.map(load::<R>).transpose()?.flatten();
+    let run = saved.as_ref().map_or(new, |(run, _)| run);
+    let run = toml::from_str(&world.text_of_first(toml::to_string(run)?)?)?;
+    check_same(&run, new).map_err(|error| match world.is_first() {
+        true => error,
+        false => error.context("the processes were not given the same: all of them must see the same files"),
+    })?;
+    if let (Some((_, tensors)), Some(folder)) = (&saved, resumed) {
+        optimizer
+            .restore(tensors)
+            .with_context(|| path(folder).display().to_string())?;
+    }
+    optimizer.copy_first(world)?;
+    Ok(run)
 }
 
 /// Refuses a recipe that differs from that of the interrupted run.

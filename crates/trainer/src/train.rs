@@ -26,6 +26,7 @@ use crate::card::{self, Origin};
 use crate::data::{self, ColumnOptions};
 use crate::interrupt::Stop;
 use crate::model::Model;
+use crate::parallel::World;
 use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
 use crate::track::{Status, TrackOptions, Tracker};
@@ -79,7 +80,7 @@ pub(crate) struct TrainOptions {
 /// What a run computes on.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Machine {
-    /// Threads [default: as many as there are processors]
+    /// Threads [default: as many as there are processors; of several processes on them, each takes its part]
     #[arg(long, env = "UNDERSTUDY_TRAINER_THREADS")]
     pub(crate) threads: Option<usize>,
     /// Device: auto takes CUDA where there is a device and the libraries of PyTorch 2.11.0
@@ -101,10 +102,14 @@ pub(crate) enum DeviceChoice {
 impl Machine {
     /// Sets libtorch's threads and returns their number.
     pub(crate) fn apply(&self) -> anyhow::Result<usize> {
-        let threads = match self.threads {
-            Some(threads) => threads,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        self.apply_in(&World::alone())
+    }
+
+    /// The same for one of several processes.
+    pub(crate) fn apply_in(&self, world: &World) -> anyhow::Result<usize> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = (processors / world.neighbours()?).max(1);
+        let threads = self.threads.unwrap_or(share);
         ensure!((1..=1024).contains(&threads), "--threads must be from 1 to 1024");
         tch::set_num_threads(i32::try_from(threads)?);
         Ok(threads)
@@ -136,16 +141,23 @@ pub(crate) enum Outcome {
 }
 
 /// Trains, until the end or until `stop`.
-pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcome> {
+pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow::Result<Outcome> {
     let beginning = match options.from {
         Some(_) => Beginning::Checkpoint,
         None => Beginning::New,
     };
     let mut recipe = Recipe::resolve(options.recipe.as_deref(), options.values.clone(), beginning)?;
-    let threads = options.machine.apply()?;
+    let threads = options.machine.apply_in(world)?;
     let device = options.machine.device()?;
-    let say = |line: String| eprintln!("{line}");
-    prepare(&options)?;
+    let is_first = world.is_first();
+    let say = |line: String| {
+        if is_first {
+            eprintln!("{line}");
+        }
+    };
+    if is_first {
+        prepare(&options)?;
+    }
 
     let parent = options.from.as_deref().map(Parent::open).transpose()?;
     let known = match &parent {
@@ -182,7 +194,9 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
     }
     recipe.precision = recipe.precision.resolve(device, model.network.config().dim);
     let tokenizer_json = model.tokenizer.to_json()?;
-    files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes()).map_err(files::advise)?;
+    if is_first {
+        files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes()).map_err(files::advise)?;
+    }
 
     let (examples, validation) = inputs::prepare_rows(&data, &recipe, &model, threads, &say)?;
     let parent = options.from.as_deref().and_then(Path::file_name).unwrap_or_default();
@@ -190,12 +204,16 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
     drop(data);
     // The texts and the teacher took more than the network will.
     understudy_distilbert::trim_memory();
-    let mut run = run::Run::begin(&options, &mut model, &examples, &validation, origin)?;
-    let mut tracker = Tracker::begin(&options.track, run.beginning()?)?;
+    let mut run = run::Run::begin(&options, world, &mut model, &examples, &validation, &origin)?;
+    let mut tracker = match is_first {
+        true => Some(Tracker::begin(&options.track, run.beginning()?)?),
+        false => None,
+    };
     let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
-        if outcome == Outcome::Finished {
+        if outcome == Outcome::Finished && is_first {
             finish(&options.output, run.into_state(), &validation, device)?;
-        } else {
+        }
+        if outcome == Outcome::Interrupted {
             say(format!(
                 "saved in {}; the same command with --resume goes on",
                 options.output.display()
@@ -203,19 +221,15 @@ pub(crate) fn train(options: TrainOptions, stop: &Stop) -> anyhow::Result<Outcom
         }
         Ok(outcome)
     });
-    match outcome.map_err(files::advise) {
-        Ok(outcome) => {
-            tracker.finish(match outcome {
-                Outcome::Finished => Status::Finished,
-                Outcome::Interrupted => Status::Interrupted,
-            });
-            Ok(outcome)
-        }
-        Err(error) => {
-            tracker.fail(&error);
-            Err(error)
+    let outcome = outcome.map_err(files::advise);
+    if let Some(tracker) = tracker {
+        match &outcome {
+            Ok(Outcome::Finished) => tracker.finish(Status::Finished),
+            Ok(Outcome::Interrupted) => tracker.finish(Status::Interrupted),
+            Err(error) => tracker.fail(error),
         }
     }
+    outcome
 }
 
 fn prepare(options: &TrainOptions) -> anyhow::Result<()> {
@@ -247,7 +261,7 @@ fn finish(folder: &Path, state: RunState, validation: &Validation, device: Devic
         // What is measured is what is stored.
         model = Model::load(&Checkpoint::open(folder)?, |_| {}, device)?;
     }
-    let (metrics, answers) = validation.measure(&model, state.recipe.evaluation_batch)?;
+    let (metrics, answers) = validation.measure(&World::alone(), &model, state.recipe.evaluation_batch)?;
     let recipe = state.recipe.to_toml()?;
     files::write_whole(&folder.join("recipe.toml"), recipe.as_bytes())?;
     let report = serde_json::json!({

@@ -36,6 +36,27 @@ pub(super) struct Masked {
     pub(super) truth: Vec<u32>,
 }
 
+impl Masked {
+    /// Some of its rows.
+    pub(super) fn of(&self, rows: &[usize]) -> Self {
+        let mut part = Self {
+            rows: Vec::with_capacity(rows.len()),
+            asked: Vec::new(),
+            truth: Vec::new(),
+        };
+        for (number, &row) in rows.iter().enumerate() {
+            part.rows.push(self.rows[row].clone());
+            for (&(of, position), &truth) in self.asked.iter().zip(&self.truth) {
+                if of == row {
+                    part.asked.push((number, position));
+                    part.truth.push(truth);
+                }
+            }
+        }
+        part
+    }
+}
+
 impl Masking {
     pub(super) fn new(tokenizer: &Tokenizer, recipe: &PretrainRecipe) -> anyhow::Result<Self> {
         let mask = tokenizer

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor, no_grad};
 use understudy_distilbert::network;
@@ -19,6 +19,7 @@ use crate::batches;
 use crate::interrupt::Stop;
 use crate::model::seed_step;
 use crate::optimizer::{AdamW, Settings};
+use crate::parallel::World;
 use crate::progress::{Progress, StepReport};
 use crate::schedule::LearningRate;
 use crate::state;
@@ -87,6 +88,7 @@ impl PretrainState {
 
 pub(super) struct Run<'a> {
     options: &'a PretrainOptions,
+    world: &'a World,
     language: &'a mut Language,
     rows: &'a Rows,
     masking: &'a Masking,
@@ -104,43 +106,39 @@ impl<'a> Run<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "checked positive, small")]
     pub(super) fn begin(
         options: &'a PretrainOptions,
+        world: &'a World,
         language: &'a mut Language,
         rows: &'a Rows,
         masking: &'a Masking,
-        mut state: PretrainState,
+        new: &PretrainState,
     ) -> anyhow::Result<Self> {
-        let steps_per_epoch = rows.train.len().div_ceil(state.recipe.batch_size) as u64;
-        let total = ((state.recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
-        let recipe = &state.recipe;
+        let recipe = &new.recipe;
+        let steps_per_epoch = rows.train.len().div_ceil(recipe.batch_size) as u64;
+        let total = ((recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
         let rate = LearningRate::with(recipe.learning_rate, recipe.warm_up, recipe.schedule, total);
         let settings = Settings {
-            beta1: state.recipe.beta1,
-            beta2: state.recipe.beta2,
-            weight_decay: state.recipe.weight_decay,
-            clip: state.recipe.clip,
+            beta1: recipe.beta1,
+            beta2: recipe.beta2,
+            weight_decay: recipe.weight_decay,
+            clip: recipe.clip,
         };
         let mut optimizer = AdamW::new(&language.store, settings)?;
-        if options.resume
-            && let Some((saved, tensors)) = state::load::<PretrainState>(&options.output)?
-        {
-            saved.check_same(&state)?;
-            optimizer
-                .restore(&tensors)
-                .with_context(|| state::path(&options.output).display().to_string())?;
-            state = saved;
-        }
-        let progress = Progress::new(total, state.step);
+        let resumed = options.resume.then_some(options.output.as_path());
+        let state = state::begin(world, resumed, new, PretrainState::check_same, &mut optimizer)?;
+        let progress = Progress::new(world.is_first(), total, state.step);
         let lengths: Vec<usize> = rows.train.iter().map(Vec::len).collect();
         let parameters: usize = language.store.trainable_variables().iter().map(Tensor::numel).sum();
         progress.say(&format!(
-            "{parameters} parameters; {} windows, {} tokens; {total} steps of {} windows, from step {}",
+            "{parameters} parameters; {} windows, {} tokens; {total} steps of {} windows{}, from step {}",
             lengths.len(),
             lengths.iter().sum::<usize>(),
             state.recipe.batch_size,
+            world.described(),
             state.step
         ));
         Ok(Self {
             options,
+            world,
             language,
             rows,
             masking,
@@ -189,8 +187,8 @@ impl<'a> Run<'a> {
             if self.evaluation_due() {
                 self.evaluate(tokenizer_json)?;
             }
-            let stopping = stop.wanted() && self.state.step < self.total;
-            if stopping || saved.elapsed() >= save_every {
+            let stopping = self.world.any(stop.wanted()) && self.state.step < self.total;
+            if self.world.is_first() && (stopping || saved.elapsed() >= save_every) {
                 state::save(&self.options.output, &self.state, self.optimizer.state())?;
                 saved = Instant::now();
             }
@@ -211,20 +209,27 @@ impl<'a> Run<'a> {
         self.state.step.is_multiple_of(every) || self.state.step == self.total
     }
 
-    /// One update. Returns the loss.
+    /// One update by the gradients of a batch, of which each process computes its part. Returns the mean loss.
     fn step(&mut self, batch: &[usize], learning_rate: f64) -> anyhow::Result<f64> {
         let step = self.state.step;
-        seed_step(self.state.recipe.seed, step);
+        seed_step(self.state.recipe.seed, step, self.world.rank());
         let rows: Vec<&[u32]> = batch.iter().map(|&index| self.rows.train[index].as_slice()).collect();
-        let (logits, truth) = self.predict(&self.masking.hide(&rows, step), true)?;
-        let loss = cross_entropy(&logits, &truth, Reduction::Mean)?;
-        let value = loss.f_double_value(&[])?;
+        let masked = self.masking.hide(&rows, step);
+        let own = masked.of(&self.world.share(&(0..rows.len()).collect::<Vec<_>>()));
+        let mut value = [0.0];
+        if !own.asked.is_empty() {
+            let (logits, truth) = self.predict(&own, true)?;
+            let loss = cross_entropy(&logits, &truth)?.f_div_scalar(masked.asked.len() as f64)?;
+            loss.f_backward()?;
+            value = [loss.f_double_value(&[])?];
+        }
+        self.world.sum(&mut value);
+        let [value] = value;
         ensure!(
             value.is_finite(),
             "the loss is not finite at step {step}: lower --learning-rate"
         );
-        loss.f_backward()?;
-        self.optimizer.step(step + 1, learning_rate)?;
+        self.optimizer.step(self.world, step + 1, learning_rate)?;
         Ok(value)
     }
 
@@ -251,17 +256,21 @@ impl<'a> Run<'a> {
     /// Measures on the held-out texts and keeps the checkpoint if it is the best so far.
     fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
         let (mut loss, mut right, mut asked) = (0.0, 0.0, 0.0);
-        for (rows, number) in self.rows.held_out.chunks(self.state.recipe.batch_size).zip(HELD_OUT..) {
+        let batches = self.rows.held_out.chunks(self.state.recipe.batch_size).zip(HELD_OUT..);
+        for (rows, number) in self.world.share(&batches.collect::<Vec<_>>()) {
             let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
             no_grad(|| -> anyhow::Result<()> {
                 let (logits, truth) = self.predict(&self.masking.hide(&rows, number), false)?;
-                loss += cross_entropy(&logits, &truth, Reduction::Sum)?.f_double_value(&[])?;
+                loss += cross_entropy(&logits, &truth)?.f_double_value(&[])?;
                 let told = logits.f_argmax(-1, false)?.f_eq_tensor(&truth)?;
                 right += told.f_sum(Kind::Float)?.f_double_value(&[])?;
                 asked += truth.numel() as f64;
                 Ok(())
             })?;
         }
+        let mut sums = [loss, right, asked];
+        self.world.sum(&mut sums);
+        let [loss, right, asked] = sums;
         let prediction = Prediction {
             step: self.state.step,
             epoch: self.state.step as f64 / self.steps_per_epoch as f64,
@@ -281,8 +290,10 @@ impl<'a> Run<'a> {
             if best { "; the best so far" } else { "" }
         ));
         if best {
-            let config = self.language.network.config();
-            network::save_masked(&self.options.output, config, &self.language.store, tokenizer_json)?;
+            if self.world.is_first() {
+                let config = self.language.network.config();
+                network::save_masked(&self.options.output, config, &self.language.store, tokenizer_json)?;
+            }
             self.state.best = Some(prediction.clone());
         }
         self.state.recent = (0.0, 0);
@@ -291,6 +302,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn cross_entropy(logits: &Tensor, truth: &Tensor, reduction: Reduction) -> anyhow::Result<Tensor> {
-    Ok(logits.f_cross_entropy_loss::<Tensor>(truth, None, reduction, -100, 0.0)?)
+/// The sum over the tokens.
+fn cross_entropy(logits: &Tensor, truth: &Tensor) -> anyhow::Result<Tensor> {
+    Ok(logits.f_cross_entropy_loss::<Tensor>(truth, None, Reduction::Sum, -100, 0.0)?)
 }

@@ -55,7 +55,7 @@ fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyhow::Result<O
     if stop {
         signal.set();
     }
-    pretrain(Pretrain::try_parse_from(words)?.options, &signal)
+    pretrain(Pretrain::try_parse_from(words)?.options, &World::alone(), &signal)
 }
 
 fn error(folder: &Path, output: &str, flags: &str) -> String {

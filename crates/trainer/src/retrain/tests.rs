@@ -231,7 +231,11 @@ fn a_retraining_passes_its_gate_or_says_why_not() {
         words.extend(["--runs", &runs]);
         words.extend("--epochs 3 --threads 1".split(' '));
         words.extend(flags.split_whitespace());
-        super::retrain(Retrain::try_parse_from(words).unwrap().options, &Stop::default())
+        super::retrain(
+            Retrain::try_parse_from(words).unwrap().options,
+            &World::alone(),
+            &Stop::default(),
+        )
     };
     let code = |code: u8| format!("{:?}", ExitCode::from(code));
     assert_eq!(format!("{:?}", retrain("new", "").unwrap()), code(0));

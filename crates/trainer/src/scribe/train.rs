@@ -24,6 +24,7 @@ use super::tokenizer::{Tokenizer, Tokens};
 use crate::files;
 use crate::interrupt::Stop;
 use crate::optimizer::{AdamW, Settings};
+use crate::parallel::World;
 
 const STATE: &str = "scribe.safetensors";
 const RUN: &str = "run";
@@ -239,9 +240,11 @@ impl Run<'_> {
         let groups = group(lessons, self.recipe.batch_tokens);
         let (loss, tokens) = self.gradients(&groups)?;
         let rate = self.recipe.rate(progress);
-        let gradient = self
-            .adam
-            .step(self.step + 1, self.recipe.embedding_learning_rate * rate)?;
+        let gradient = self.adam.step(
+            &World::alone(),
+            self.step + 1,
+            self.recipe.embedding_learning_rate * rate,
+        )?;
         self.muon.step(self.recipe.learning_rate * rate)?;
         Ok(Done { loss, gradient, tokens })
     }

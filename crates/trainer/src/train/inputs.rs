@@ -10,6 +10,7 @@ use super::TrainOptions;
 use crate::card::Answers;
 use crate::data::{self, Data};
 use crate::model::{Model, softmax};
+use crate::parallel::World;
 use crate::recipe::Recipe;
 use crate::teacher::{self, Lesson, SoftLabels};
 use crate::vocabulary;
@@ -31,15 +32,18 @@ pub(super) struct Validation {
 }
 
 impl Validation {
-    /// At most `batch_max` reviews at a time.
-    pub(super) fn measure(&self, model: &Model, batch_max: usize) -> anyhow::Result<(Metrics, Answers)> {
+    /// At most `batch_max` reviews at a time. Each process asks about its part; all get the same figures.
+    pub(super) fn measure(&self, world: &World, model: &Model, batch_max: usize) -> anyhow::Result<(Metrics, Answers)> {
+        let labels = &model.network.config().labels;
         let rows: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
-        let probabilities: Vec<Vec<f32>> = model
-            .logits_by(&rows, batch_max)?
-            .iter()
-            .map(|row| softmax(row))
-            .collect();
-        let metrics = Metrics::measure(&model.network.config().labels, &self.truth, &probabilities)?;
+        let answers = model.logits_by(&world.share(&rows), batch_max)?;
+        let mut logits = vec![0.0; rows.len() * labels.len()];
+        let own = logits.chunks_mut(labels.len()).skip(world.rank()).step_by(world.size());
+        own.zip(&answers)
+            .for_each(|(place, answer)| place.copy_from_slice(answer));
+        world.sum_f32(&mut logits);
+        let probabilities: Vec<Vec<f32>> = logits.chunks(labels.len()).map(softmax).collect();
+        let metrics = Metrics::measure(labels, &self.truth, &probabilities)?;
         Ok((
             metrics,
             Answers {

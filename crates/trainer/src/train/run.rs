@@ -17,6 +17,7 @@ use crate::interrupt::Stop;
 use crate::lora;
 use crate::model::{Model, seed_step};
 use crate::optimizer::{AdamW, Settings};
+use crate::parallel::World;
 use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
 use crate::schedule::LearningRate;
@@ -30,6 +31,7 @@ const CHECKPOINTS: &str = "checkpoints";
 
 pub(super) struct Run<'a> {
     options: &'a TrainOptions,
+    world: &'a World,
     model: &'a mut Model,
     examples: &'a Examples,
     validation: &'a Validation,
@@ -48,28 +50,22 @@ impl<'a> Run<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "checked positive, small")]
     pub(super) fn begin(
         options: &'a TrainOptions,
+        world: &'a World,
         model: &'a mut Model,
         examples: &'a Examples,
         validation: &'a Validation,
-        mut state: RunState,
+        new: &RunState,
     ) -> anyhow::Result<Self> {
-        let recipe = &state.recipe;
+        let recipe = &new.recipe;
         let batches = examples.rows.len().div_ceil(recipe.batch_size);
         let steps_per_epoch = batches.div_ceil(recipe.gradient_accumulation) as u64;
         let total = ((recipe.epochs * steps_per_epoch as f64).round() as u64).max(1);
         let loss = Loss::new(examples, &model.network.config().labels, recipe)?;
         let rate = LearningRate::new(recipe, total);
         let mut optimizer = AdamW::new(&model.store, Settings::from(recipe))?.with_layer_decay(recipe.layer_decay);
-        if options.resume
-            && let Some((saved, tensors)) = state::load::<RunState>(&options.output)?
-        {
-            saved.check_same(&state)?;
-            optimizer
-                .restore(&tensors)
-                .with_context(|| state::path(&options.output).display().to_string())?;
-            state = saved;
-        }
-        let progress = Progress::new(total, state.step);
+        let resumed = options.resume.then_some(options.output.as_path());
+        let state = state::begin(world, resumed, new, RunState::check_same, &mut optimizer)?;
+        let progress = Progress::new(world.is_first(), total, state.step);
         let parameters: i64 = model
             .store
             .variables()
@@ -79,7 +75,7 @@ impl<'a> Run<'a> {
             .sum();
         let recipe = &state.recipe;
         progress.say(&format!(
-            "{parameters} parameters to train; {total} steps of {} reviews in {} on {}, from step {}",
+            "{parameters} parameters to train; {total} steps of {} reviews in {} on {}{}, from step {}",
             recipe.batch_size * recipe.gradient_accumulation,
             match recipe.precision {
                 Precision::Bf16 => "bf16",
@@ -90,11 +86,13 @@ impl<'a> Run<'a> {
             } else {
                 "the processor"
             },
+            world.described(),
             state.step
         ));
         let lengths = examples.rows.iter().map(Vec::len).collect();
         Ok(Self {
             options,
+            world,
             model,
             examples,
             validation,
@@ -134,7 +132,12 @@ impl<'a> Run<'a> {
     }
 
     /// Steps until the end or until `stop`.
-    pub(super) fn go(&mut self, stop: &Stop, tokenizer_json: &str, tracker: &mut Tracker) -> anyhow::Result<Outcome> {
+    pub(super) fn go(
+        &mut self,
+        stop: &Stop,
+        tokenizer_json: &str,
+        tracker: &mut Option<Tracker>,
+    ) -> anyhow::Result<Outcome> {
         let tracked_every = self.total.div_ceil(TRACKED_MAX).max(1);
         let save_every = Duration::from_secs(self.options.save_every);
         let mut saved = Instant::now();
@@ -161,7 +164,10 @@ impl<'a> Run<'a> {
                 tokens: seen.map(|&index| self.lengths[index]).sum(),
             };
             self.progress.step(report, taken);
-            if self.state.step.is_multiple_of(tracked_every) || self.state.step == self.total {
+            let is_tracked = self.state.step.is_multiple_of(tracked_every) || self.state.step == self.total;
+            if let Some(tracker) = tracker
+                && is_tracked
+            {
                 let texts = report.texts as f64 / taken.as_secs_f64();
                 let values = [
                     ("train/loss", loss),
@@ -173,8 +179,8 @@ impl<'a> Run<'a> {
             if self.evaluation_due() {
                 self.evaluate(tokenizer_json, tracker)?;
             }
-            let stopping = stop.wanted() && !self.is_over();
-            if stopping || saved.elapsed() >= save_every {
+            let stopping = self.world.any(stop.wanted()) && !self.is_over();
+            if self.world.is_first() && (stopping || saved.elapsed() >= save_every) {
                 state::save(&self.options.output, &self.state, self.optimizer.state())?;
                 saved = Instant::now();
             }
@@ -213,13 +219,17 @@ impl<'a> Run<'a> {
         self.state.step.is_multiple_of(every) || self.state.step == self.total
     }
 
-    /// One update by the gradients of all batches. Returns the mean loss.
+    /// One update by the gradients of all batches, of which each process computes its part. Returns the mean loss.
     fn step(&mut self, batches: &[Vec<usize>], learning_rate: f64) -> anyhow::Result<f64> {
         let step = self.state.step;
-        seed_step(self.state.recipe.seed, step);
+        seed_step(self.state.recipe.seed, step, self.world.rank());
         let texts = batches.iter().map(Vec::len).sum();
-        let mut value = 0.0;
+        let mut value = [0.0];
         for batch in batches {
+            let batch = &self.world.share(batch);
+            if batch.is_empty() {
+                continue;
+            }
             let rows: Vec<&[u32]> = batch
                 .iter()
                 .map(|&index| self.examples.rows[index].as_slice())
@@ -235,23 +245,25 @@ impl<'a> Run<'a> {
                 }
             };
             loss.f_backward()?;
-            value += loss.f_double_value(&[])?;
+            value[0] += loss.f_double_value(&[])?;
         }
+        self.world.sum(&mut value);
+        let [value] = value;
         ensure!(
             value.is_finite(),
             "the loss is not finite at step {step}: lower --learning-rate"
         );
-        self.optimizer.step(step + 1, learning_rate)?;
+        self.optimizer.step(self.world, step + 1, learning_rate)?;
         Ok(value)
     }
 
     /// Measures on the validation split and keeps the checkpoint if it is the best so far.
-    fn evaluate(&mut self, tokenizer_json: &str, tracker: &mut Tracker) -> anyhow::Result<()> {
+    fn evaluate(&mut self, tokenizer_json: &str, tracker: &mut Option<Tracker>) -> anyhow::Result<()> {
         let metrics = {
             let _autocast = self.state.recipe.precision.autocast(self.model.device)?;
             let (metrics, _) = self
                 .validation
-                .measure(self.model, self.state.recipe.evaluation_batch)?;
+                .measure(self.world, self.model, self.state.recipe.evaluation_batch)?;
             metrics
         };
         let (sum, steps) = self.state.recent;
@@ -265,16 +277,18 @@ impl<'a> Run<'a> {
             roc_auc: metrics.roc_auc,
             seconds: self.state.seconds,
         };
-        tracker.metrics(
-            evaluation.step,
-            &[
-                ("validation/accuracy", evaluation.accuracy),
-                ("validation/f1", evaluation.f1),
-                ("validation/log_loss", evaluation.log_loss),
-                ("validation/roc_auc", evaluation.roc_auc.unwrap_or(f64::NAN)),
-                ("train/mean_loss", evaluation.train_loss),
-            ],
-        );
+        if let Some(tracker) = tracker {
+            tracker.metrics(
+                evaluation.step,
+                &[
+                    ("validation/accuracy", evaluation.accuracy),
+                    ("validation/f1", evaluation.f1),
+                    ("validation/log_loss", evaluation.log_loss),
+                    ("validation/roc_auc", evaluation.roc_auc.unwrap_or(f64::NAN)),
+                    ("train/mean_loss", evaluation.train_loss),
+                ],
+            );
+        }
         let best = self.state.evaluated(&evaluation);
         self.progress.say(&format!(
             "step {}, epoch {:.2}: validation accuracy {:.4}, F1 {:.4}, log loss {:.4}; {:.0} s{}",
@@ -286,7 +300,7 @@ impl<'a> Run<'a> {
             evaluation.seconds,
             if best { "; the best so far" } else { "" }
         ));
-        if best {
+        if best && self.world.is_first() {
             lora::save(self.model, &self.options.output, tokenizer_json)?;
         }
         if self.state.is_stuck() {
@@ -301,7 +315,7 @@ impl<'a> Run<'a> {
     /// Saves this step's checkpoint beside the best one and deletes the oldest of them.
     fn keep_checkpoint(&self, tokenizer_json: &str) -> anyhow::Result<()> {
         let most = self.state.recipe.keep_checkpoints;
-        if most == 0 {
+        if most == 0 || !self.world.is_first() {
             return Ok(());
         }
         let all = self.options.output.join(CHECKPOINTS);

@@ -92,7 +92,7 @@ pub(crate) fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyho
     if stop {
         signal.set();
     }
-    train(Train::try_parse_from(words)?.options, &signal)
+    train(Train::try_parse_from(words)?.options, &World::alone(), &signal)
 }
 
 fn error(folder: &Path, output: &str, flags: &str) -> String {

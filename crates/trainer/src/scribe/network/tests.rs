@@ -3,6 +3,7 @@ use tch::{IndexOp as _, no_grad};
 use super::matrix::rounding;
 use super::*;
 use crate::optimizer::{AdamW, Settings};
+use crate::parallel::World;
 use crate::scribe::muon::Muon;
 use crate::scribe::tokenizer::Tokens;
 use crate::train::tests::alone;
@@ -238,7 +239,7 @@ fn steps_lower_the_loss_also_with_rounded_weights() {
         let loss = network.loss(&batch).unwrap();
         loss.backward();
         losses.push(loss.double_value(&[]));
-        adam.step(step, 0.003).unwrap();
+        adam.step(&World::alone(), step, 0.003).unwrap();
         muon.step(0.01).unwrap();
     }
     assert!(losses[29] < 0.5 * losses[0], "{losses:?}");
