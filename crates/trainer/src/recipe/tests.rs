@@ -19,6 +19,18 @@ fn flags_win_over_the_file_and_what_is_written_reads_back() {
     );
 }
 
+/// `retrain` follows what lies beside a checkpoint.
+#[test]
+fn the_recipes_of_the_starters_can_be_followed() {
+    for starter in ["v1", "v2"] {
+        let path = format!(
+            "{}/../../models/starter/{starter}/recipe.toml",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        Recipe::resolve(Some(Path::new(&path)), RecipeOptions::default(), Beginning::Checkpoint).unwrap();
+    }
+}
+
 #[test]
 fn bad_recipes_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
