@@ -32,6 +32,7 @@ use self::run::{PretrainState, Run};
 use crate::data::ColumnOptions;
 use crate::interrupt::Stop;
 use crate::parallel::World;
+use crate::track::{TrackOptions, Tracker};
 use crate::train::{Machine, Outcome};
 use crate::{files, state, vocabulary};
 
@@ -80,6 +81,8 @@ pub(crate) struct PretrainOptions {
     pub(crate) save_every: u64,
     #[command(flatten)]
     pub(crate) machine: Machine,
+    #[command(flatten)]
+    pub(crate) track: TrackOptions,
     #[command(flatten)]
     pub(crate) values: PretrainRecipeOptions,
 }
@@ -142,18 +145,27 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     drop(texts);
     understudy_distilbert::trim_memory();
     let mut run = Run::begin(&options, world, &mut language, &rows, &masking, &origin)?;
-    let outcome = run.go(stop, &tokenizer_json).map_err(files::advise)?;
-    let folder = &options.output;
-    if outcome == Outcome::Finished && is_first {
-        finish(folder, &run.into_state())?;
+    let mut tracker = is_first
+        .then(|| Tracker::begin(&options.track, run.beginning()?))
+        .transpose()?;
+    let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
+        let folder = &options.output;
+        if outcome == Outcome::Finished && is_first {
+            finish(folder, &run.into_state())?;
+        }
+        if outcome == Outcome::Interrupted {
+            say(format!(
+                "saved in {}; the same command with --resume goes on",
+                folder.display()
+            ));
+        }
+        Ok(outcome)
+    });
+    let outcome = outcome.map_err(files::advise);
+    if let Some(tracker) = tracker {
+        tracker.end(&outcome);
     }
-    if outcome == Outcome::Interrupted {
-        say(format!(
-            "saved in {}; the same command with --resume goes on",
-            folder.display()
-        ));
-    }
-    Ok(outcome)
+    outcome
 }
 
 fn prepare(options: &PretrainOptions) -> anyhow::Result<()> {

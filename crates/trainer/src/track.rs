@@ -26,10 +26,13 @@ use anyhow::{Context, ensure};
 use prost_types::Timestamp;
 
 use crate::files;
+use crate::train::Outcome;
 use mlflow::Mlflow;
-pub(crate) use record::Status;
-use record::{Measured, Record};
+use record::{Measured, Record, Status};
 pub(crate) use runs::{Command, run};
+
+/// Steps whose loss is tracked, at most.
+const STEPS_MAX: u64 = 1000;
 
 /// Where runs are tracked.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,7 +76,7 @@ pub(crate) struct Beginning {
     pub(crate) command: &'static str,
     /// Folder that the run writes; its last part names the run.
     pub(crate) output: PathBuf,
-    /// Every value that decides what comes out.
+    /// Every value that decides what comes out: see [`parameters`].
     pub(crate) parameters: BTreeMap<String, String>,
     /// sha256 by file name.
     pub(crate) data_sha256: BTreeMap<String, String>,
@@ -81,7 +84,21 @@ pub(crate) struct Beginning {
     pub(crate) resume_from: Option<u64>,
 }
 
-/// A run that is going on. Dropped without [`Tracker::finish`], it has failed.
+/// The values of a recipe as it is written, and what the run began from.
+pub(crate) fn parameters(recipe_toml: &str, parent: &str) -> BTreeMap<String, String> {
+    let values = recipe_toml.lines().filter_map(|line| line.split_once(" = "));
+    values
+        .chain((!parent.is_empty()).then_some(("from", parent)))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+/// Whether a step's loss is tracked, in a run of `total` steps.
+pub(crate) fn is_tracked(step: u64, total: u64) -> bool {
+    step.is_multiple_of(total.div_ceil(STEPS_MAX).max(1)) || step == total
+}
+
+/// A run that is going on. Dropped without [`Tracker::end`], it has failed.
 pub(crate) struct Tracker {
     folder: PathBuf,
     record: Record,
@@ -211,18 +228,21 @@ impl Tracker {
     }
 
     /// Records how the run ended. What it made is whole by now, so that a folder that cannot be written is only told.
-    pub(crate) fn finish(mut self, status: Status) {
-        if let Err(error) = self.end(status) {
+    pub(crate) fn end(mut self, outcome: &anyhow::Result<Outcome>) {
+        let status = match outcome {
+            Ok(Outcome::Finished) => Status::Finished,
+            Ok(Outcome::Interrupted) => Status::Interrupted,
+            Err(error) => {
+                self.record.error = Some(format!("{error:#}"));
+                Status::Failed
+            }
+        };
+        if let Err(error) = self.close(status) {
             eprintln!("warning: {error:#}");
         }
     }
 
-    /// Records the error that ended the run.
-    pub(crate) fn fail(mut self, error: &anyhow::Error) {
-        self.record.error = Some(format!("{error:#}"));
-    }
-
-    fn end(&mut self, status: Status) -> anyhow::Result<()> {
+    fn close(&mut self, status: Status) -> anyhow::Result<()> {
         self.record.status = status;
         self.record.ended = Some(written(SystemTime::now()));
         if let Some(mlflow) = self.mlflow.take() {
@@ -241,7 +261,7 @@ impl Tracker {
 impl Drop for Tracker {
     fn drop(&mut self) {
         if self.record.status == Status::Running
-            && let Err(error) = self.end(Status::Failed)
+            && let Err(error) = self.close(Status::Failed)
         {
             eprintln!("warning: {error:#}");
         }

@@ -29,7 +29,7 @@ use crate::model::Model;
 use crate::parallel::World;
 use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
-use crate::track::{Status, TrackOptions, Tracker};
+use crate::track::{TrackOptions, Tracker};
 use crate::{files, lora, state};
 
 /// Where things lie and what they run on.
@@ -223,11 +223,7 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     });
     let outcome = outcome.map_err(files::advise);
     if let Some(tracker) = tracker {
-        match &outcome {
-            Ok(Outcome::Finished) => tracker.finish(Status::Finished),
-            Ok(Outcome::Interrupted) => tracker.finish(Status::Interrupted),
-            Err(error) => tracker.fail(error),
-        }
+        tracker.end(&outcome);
     }
     outcome
 }

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const RECIPE: &str = "--vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --batch-size 16 \
-                      --learning-rate 0.003 --threads 1 --device cpu --sample-size 2400 --evaluate-every 70";
+const TRAIN: &str = "train --vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --batch-size 16 \
+                     --learning-rate 0.003 --threads 1 --device cpu --sample-size 2400 --evaluate-every 70";
+const PRETRAIN: &str = "pretrain --vocab-size 400 --dim 64 --layers 2 --hidden-dim 128 --max-tokens 64 --train-tokens 64 \
+                        --batch-size 16 --learning-rate 0.003 --dropout 0.1 --threads 1 --device cpu --evaluate-every 70";
 /// Longer than any of these runs takes.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -44,16 +46,16 @@ fn reviews() -> TempDir {
     folder
 }
 
-fn command(folder: &Path, output: &str, flags: &str) -> Command {
+fn command(folder: &Path, recipe: &str, output: &str, flags: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_understudy-trainer"));
     command
-        .args(["train", "--data"])
+        .args(recipe.split_whitespace().chain(flags.split_whitespace()))
+        .arg("--data")
         .arg(folder.join("data.csv"))
         .arg("--output")
         .arg(folder.join(output))
         .arg("--runs")
         .arg(folder.join("runs"))
-        .args(RECIPE.split_whitespace().chain(flags.split_whitespace()))
         .stderr(Stdio::piped());
     command
 }
@@ -94,8 +96,8 @@ fn kill_after_a_save(mut child: Child, state: &Path, wait: Duration) -> String {
     said
 }
 
-/// training.json without what the clock says.
-fn report(folder: &Path) -> serde_json::Value {
+/// A curve without what the clock says.
+fn report(file: &Path) -> serde_json::Value {
     fn forget_time(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Object(fields) => {
@@ -106,48 +108,62 @@ fn report(folder: &Path) -> serde_json::Value {
             _ => {}
         }
     }
-    let mut report = serde_json::from_slice(&std::fs::read(folder.join("training.json")).unwrap()).unwrap();
+    let mut report = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     forget_time(&mut report);
     report
 }
 
-#[test]
-fn a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
+/// Kills a run several times, goes on with it, and compares `files` and `curve` with those of a run that was left alone.
+fn kill_and_compare(recipe: &str, kills: u64, steps_per_epoch: u64, files: &[&str], curve: &str) {
     let folder = reviews();
-    let (done, said) = run(&mut command(folder.path(), "whole", "--epochs 2"));
+    let command = |output: &str, flags: &str| command(folder.path(), recipe, output, flags);
+    let (done, said) = run(&mut command("whole", "--epochs 2"));
     assert!(done, "{said}");
 
     let resumed = "--epochs 2 --resume --save-every 0";
     let state = folder.path().join("parts/training.safetensors");
     let mut steps = Vec::new();
-    for kill in 0..4 {
+    for kill in 0..kills {
         // A state at each step, so that some kills come while it is written.
-        let child = command(folder.path(), "parts", resumed).spawn().unwrap();
+        let child = command("parts", resumed).spawn().unwrap();
         let wait = Duration::from_millis(40 + 97 * kill);
         steps.push(begun_from(&kill_after_a_save(child, &state, wait)));
     }
-    let other = format!("{resumed} --dropout 0.3");
-    let (done, said) = run(&mut command(folder.path(), "parts", &other));
+    let (done, said) = run(&mut command("parts", "--epochs 2 --resume --clip 0.3"));
     assert!(
-        !done && said.contains("`dropout = 0.1`"),
+        !done && said.contains("`clip = 1.0`"),
         "another recipe is refused: {said}"
     );
-    let (done, said) = run(&mut command(folder.path(), "parts", "--epochs 2 --resume"));
+    let (done, said) = run(&mut command("parts", "--epochs 2 --resume"));
     assert!(done, "{said}");
     steps.push(begun_from(&said));
     assert!(steps.is_sorted() && steps[0] == 0, "{steps:?}");
-    let per_epoch = 2400 / 16;
     assert!(
-        steps.iter().any(|step| step % per_epoch != 0),
+        steps.iter().any(|step| step % steps_per_epoch != 0),
         "no kill was in mid-epoch: {steps:?}"
     );
-    for file in ["model.safetensors", "tokenizer.json", "understudy.json"] {
+    for file in files {
         let [whole, parts] = ["whole", "parts"].map(|run| std::fs::read(folder.path().join(run).join(file)).unwrap());
         assert!(whole == parts, "{file} differs");
     }
-    let [whole, parts] = ["whole", "parts"].map(|run| report(&folder.path().join(run)));
+    let [whole, parts] = ["whole", "parts"].map(|run| report(&folder.path().join(run).join(curve)));
     assert_eq!(whole, parts);
     assert!(!state.exists());
+    let tracked = std::fs::read_dir(folder.path().join("runs")).unwrap();
+    assert_eq!(tracked.count(), 2, "what was killed and went on is one run");
+}
+
+#[test]
+fn a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
+    let files = ["model.safetensors", "tokenizer.json", "understudy.json"];
+    kill_and_compare(TRAIN, 4, 2400 / 16, &files, "training.json");
+}
+
+#[test]
+fn pretraining_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
+    // A tenth of the reviews is held out for validation, one for the test, and one of what is left to measure on.
+    let files = ["model.safetensors", "tokenizer.json", "recipe.toml"];
+    kill_and_compare(PRETRAIN, 2, 2160 / 16, &files, "pretraining.json");
 }
 
 /// A limit on the size of files stands for a full disk: both end a write with an error of the system, and it needs no root.
@@ -155,7 +171,12 @@ fn a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been() {
 fn a_full_disk_loses_no_checkpoint() {
     let folder = reviews();
     let output = folder.path().join("out");
-    let (_, said) = run(&mut command(folder.path(), "out", "--epochs 1 --keep-checkpoints 0"));
+    let (_, said) = run(&mut command(
+        folder.path(),
+        TRAIN,
+        "out",
+        "--epochs 1 --keep-checkpoints 0",
+    ));
     assert!(output.join("understudy.json").exists(), "{said}");
     let model = output.join("model.safetensors");
     let before = std::fs::read(&model).unwrap();
@@ -163,7 +184,7 @@ fn a_full_disk_loses_no_checkpoint() {
 
     // The tokenizer still fits, a checkpoint does not.
     let limit = before.len() / 3 / 1024;
-    let inner = command(folder.path(), "out", "--epochs 1 --keep-checkpoints 0 --resume");
+    let inner = command(folder.path(), TRAIN, "out", "--epochs 1 --keep-checkpoints 0 --resume");
     let mut limited = Command::new("sh");
     limited
         .args(["-c", "trap '' XFSZ; ulimit -f $0; exec \"$@\""])
@@ -194,6 +215,7 @@ fn a_full_disk_loses_no_checkpoint() {
 
     let (done, said) = run(&mut command(
         folder.path(),
+        TRAIN,
         "out",
         "--epochs 1 --keep-checkpoints 0 --resume",
     ));

@@ -23,6 +23,7 @@ use crate::parallel::World;
 use crate::progress::{Progress, StepReport};
 use crate::schedule::LearningRate;
 use crate::state;
+use crate::track::{self, Beginning, Tracker};
 use crate::train::Outcome;
 
 /// The held-out texts are masked in the same way each time, and as no step's are.
@@ -152,12 +153,28 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// What is tracked of the run from its begin.
+    pub(super) fn beginning(&self) -> anyhow::Result<Beginning> {
+        Ok(Beginning {
+            command: "pretrain",
+            output: self.options.output.clone(),
+            parameters: track::parameters(&toml::to_string(&self.state.recipe)?, &self.state.parent),
+            data_sha256: self.state.data_sha256.clone(),
+            resume_from: self.options.resume.then_some(self.state.step),
+        })
+    }
+
     pub(super) fn into_state(self) -> PretrainState {
         self.state
     }
 
     /// Steps until the end or until `stop`.
-    pub(super) fn go(&mut self, stop: &Stop, tokenizer_json: &str) -> anyhow::Result<Outcome> {
+    pub(super) fn go(
+        &mut self,
+        stop: &Stop,
+        tokenizer_json: &str,
+        tracker: &mut Option<Tracker>,
+    ) -> anyhow::Result<Outcome> {
         let save_every = Duration::from_secs(self.options.save_every);
         let mut saved = Instant::now();
         let mut epoch = None;
@@ -184,8 +201,18 @@ impl<'a> Run<'a> {
                 tokens: batch.iter().map(|&index| self.lengths[index]).sum(),
             };
             self.progress.step(report, taken);
+            if let Some(tracker) = tracker
+                && track::is_tracked(self.state.step, self.total)
+            {
+                let values = [
+                    ("train/loss", loss),
+                    ("train/learning_rate", learning_rate),
+                    ("train/tokens_per_second", report.tokens as f64 / taken.as_secs_f64()),
+                ];
+                tracker.metrics(self.state.step, &values);
+            }
             if self.evaluation_due() {
-                self.evaluate(tokenizer_json)?;
+                self.evaluate(tokenizer_json, tracker)?;
             }
             let stopping = self.world.any(stop.wanted()) && self.state.step < self.total;
             if self.world.is_first() && (stopping || saved.elapsed() >= save_every) {
@@ -254,7 +281,7 @@ impl<'a> Run<'a> {
     }
 
     /// Measures on the held-out texts and keeps the checkpoint if it is the best so far.
-    fn evaluate(&mut self, tokenizer_json: &str) -> anyhow::Result<()> {
+    fn evaluate(&mut self, tokenizer_json: &str, tracker: &mut Option<Tracker>) -> anyhow::Result<()> {
         let (mut loss, mut right, mut asked) = (0.0, 0.0, 0.0);
         let batches = self.rows.held_out.chunks(self.state.recipe.batch_size).zip(HELD_OUT..);
         for (rows, number) in self.world.share(&batches.collect::<Vec<_>>()) {
@@ -279,6 +306,16 @@ impl<'a> Run<'a> {
             accuracy: right / asked,
             seconds: self.state.seconds,
         };
+        if let Some(tracker) = tracker {
+            tracker.metrics(
+                prediction.step,
+                &[
+                    ("validation/loss", prediction.loss),
+                    ("validation/accuracy", prediction.accuracy),
+                    ("train/mean_loss", prediction.train_loss),
+                ],
+            );
+        }
         let best = self.state.best.as_ref().is_none_or(|best| prediction.loss < best.loss);
         self.progress.say(&format!(
             "step {}, epoch {:.2}: held-out loss {:.4}, {:.2}% told right; {:.0} s{}",

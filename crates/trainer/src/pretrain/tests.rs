@@ -50,7 +50,7 @@ fn run(folder: &Path, output: &str, flags: &str, stop: bool) -> anyhow::Result<O
         .split_whitespace()
         .map(|word| word.replace("FOLDER", &at("")))
         .collect();
-    words.extend(["--output".to_owned(), at(output)]);
+    words.extend(["--output".to_owned(), at(output), "--runs".to_owned(), at("runs")]);
     let signal = Stop::default();
     if stop {
         signal.set();
@@ -84,6 +84,9 @@ fn learns_which_word_follows_and_others_go_on_from_it() {
     assert!(last.0 < first.0 - 0.3, "{curve_of_new:?}");
     assert!(last.1 > 0.6, "{curve_of_new:?}");
     assert!(!state::path(&language).exists());
+    let mut runs = std::fs::read_dir(folder.path().join("runs")).unwrap();
+    let tracked = std::fs::read_to_string(runs.next().unwrap().unwrap().path().join("metrics.jsonl")).unwrap();
+    assert_eq!(tracked.matches("validation/loss").count(), 6, "{tracked}");
     let config = std::fs::read_to_string(language.join("config.json")).unwrap();
     assert!(config.contains("DistilBertForMaskedLM") && !config.contains("id2label"));
     assert!(error(folder.path(), "language", "").contains("holds a checkpoint already"));

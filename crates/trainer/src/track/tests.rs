@@ -49,9 +49,9 @@ fn runs_are_listed_shown_and_compared() {
         }
         if name == "first" {
             assert!(told(folder, "list").unwrap().contains("running"));
-            tracker.finish(Status::Finished);
+            tracker.end(&Ok(Outcome::Finished));
         } else {
-            tracker.fail(&anyhow::anyhow!("no space left"));
+            tracker.end(&Err(anyhow::anyhow!("no space left")));
         }
     }
     let list = told(folder, "list").unwrap();
@@ -127,7 +127,7 @@ fn a_killed_run_is_seen_and_goes_on_where_its_state_was() {
     let mut tracker = Tracker::begin(&options(folder), resumed.clone()).unwrap();
     assert_eq!(tracker.folder, run);
     tracker.metrics(4, &[("train/loss", 0.5)]);
-    tracker.finish(Status::Finished);
+    tracker.end(&Ok(Outcome::Finished));
     let steps: Vec<u64> = record::measured(&run).unwrap().iter().map(|line| line.step).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
     let again = Tracker::begin(&options(folder), resumed).unwrap();

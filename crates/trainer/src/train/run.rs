@@ -3,7 +3,6 @@
 //! Step n of a run depends on the recipe, the data and n only: batches follow from (seed, epoch), dropout from (seed, n). So a
 //! resumed run does what the uninterrupted one would have done, bit for bit on one thread.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -22,10 +21,8 @@ use crate::progress::{Progress, StepReport};
 use crate::recipe::Precision;
 use crate::schedule::LearningRate;
 use crate::state::{self, Evaluation, RunState};
-use crate::track::{Beginning, Tracker};
+use crate::track::{self, Beginning, Tracker};
 
-/// Steps whose loss is tracked, at most.
-const TRACKED_MAX: u64 = 1000;
 /// Folder of the latest checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -109,19 +106,10 @@ impl<'a> Run<'a> {
 
     /// What is tracked of the run from its begin.
     pub(super) fn beginning(&self) -> anyhow::Result<Beginning> {
-        let mut parameters: BTreeMap<String, String> = self
-            .state
-            .recipe
-            .to_toml()?
-            .lines()
-            .filter_map(|line| line.split_once(" = "))
-            .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
-            .collect();
-        parameters.insert("from".to_owned(), self.state.parent.clone());
         Ok(Beginning {
             command: "train",
             output: self.options.output.clone(),
-            parameters,
+            parameters: track::parameters(&self.state.recipe.to_toml()?, &self.state.parent),
             data_sha256: self.state.data_sha256.clone(),
             resume_from: self.options.resume.then_some(self.state.step),
         })
@@ -138,7 +126,6 @@ impl<'a> Run<'a> {
         tokenizer_json: &str,
         tracker: &mut Option<Tracker>,
     ) -> anyhow::Result<Outcome> {
-        let tracked_every = self.total.div_ceil(TRACKED_MAX).max(1);
         let save_every = Duration::from_secs(self.options.save_every);
         let mut saved = Instant::now();
         let mut epoch = None;
@@ -164,9 +151,8 @@ impl<'a> Run<'a> {
                 tokens: seen.map(|&index| self.lengths[index]).sum(),
             };
             self.progress.step(report, taken);
-            let is_tracked = self.state.step.is_multiple_of(tracked_every) || self.state.step == self.total;
             if let Some(tracker) = tracker
-                && is_tracked
+                && track::is_tracked(self.state.step, self.total)
             {
                 let texts = report.texts as f64 / taken.as_secs_f64();
                 let values = [
