@@ -111,12 +111,16 @@ impl Section {
             }
             self.body += "</p>\n";
         }
-        let label = escape(caption);
-        // The image's name for those who do not see it; the figures are in the tables.
-        self.body += &plot
-            .svg
-            .replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1);
-        self.body += "</figure>\n";
+        // The image's name for those who do not see it; the figures are in the tables. On a narrow screen a plot scrolls before
+        // its text becomes too small.
+        let start = format!(
+            "<svg role=\"img\" aria-label=\"{}\" style=\"min-width: {}px; max-width: {}px\" ",
+            escape(caption),
+            plot.width * 5 / 6,
+            plot.width
+        );
+        let svg = plot.svg.replacen("<svg ", &start, 1);
+        let _ = writeln!(self.body, "<div class=\"scroll\">{svg}</div></figure>");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Comparison;
 use super::show::{STANDING_COLUMNS, pair_columns, pair_rows, standing_rows};
 use crate::evaluate::show;
-use crate::report::plot::{Bar, Bars, Unit};
+use crate::report::plot::{Bar, Bars, Marks, Unit};
 use crate::report::{Page, Section};
 
 pub(super) fn page(comparison: &Comparison) -> anyhow::Result<String> {
@@ -45,7 +45,7 @@ pub(super) fn page(comparison: &Comparison) -> anyhow::Result<String> {
             x: by.name(),
             unit,
             rows: &rows,
-            from_zero: false,
+            marks: Marks::Dots,
         }
         .svg()?,
     );
@@ -75,7 +75,7 @@ pub(super) fn page(comparison: &Comparison) -> anyhow::Result<String> {
             x: &format!("{} of the first less that of the second", by.name()),
             unit,
             rows: &rows,
-            from_zero: false,
+            marks: Marks::Differences,
         }
         .svg()?,
     );

@@ -6,7 +6,7 @@ use understudy_corpus::{Calibration, Scored};
 use super::answers::{Answered, Parts};
 use super::figures::{Evaluation, Slices};
 use super::show;
-use crate::report::plot::{Bar, Bars, Confusion, Histogram, Lines, Reliability, Reliable, Series, Unit};
+use crate::report::plot::{Bar, Bars, Confusion, Histogram, Lines, Marks, Reliability, Reliable, Series, Unit};
 use crate::report::{Page, Section};
 
 /// Points of a curve in the report; more would not be seen.
@@ -236,7 +236,7 @@ fn sliced(title: &str, by: &str, slices: &Slices) -> anyhow::Result<Section> {
             x: "share of wrong answers",
             unit: Unit::Percent,
             rows: &rows,
-            from_zero: true,
+            marks: Marks::Bars,
         }
         .svg()?,
     );

@@ -3,7 +3,7 @@
 use super::facts::Lengths;
 use super::show;
 use super::survey::Survey;
-use crate::report::plot::{Bar, Bars, Histogram, Unit};
+use crate::report::plot::{Bar, Bars, Histogram, Marks, Unit};
 use crate::report::{Page, Section};
 
 pub(super) fn page(survey: &Survey) -> anyhow::Result<String> {
@@ -56,7 +56,7 @@ pub(super) fn page(survey: &Survey) -> anyhow::Result<String> {
             x: "share of the reviews",
             unit: Unit::Percent,
             rows: &rows,
-            from_zero: true,
+            marks: Marks::Bars,
         }
         .svg()?,
     );

@@ -1,10 +1,19 @@
 //! Plots as SVG, drawn in the report's light colours; the report's style sheet gives each its dark one.
 
+mod bars;
+mod confusion;
+mod unit;
+
 use std::ops::Range;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub(crate) use bars::{Bar, Bars, Marks};
+pub(crate) use confusion::Confusion;
+pub(crate) use unit::Unit;
 
 const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
 const MUTED: RGBColor = RGBColor(0x5d, 0x64, 0x70);
@@ -22,12 +31,14 @@ const WIDTH: u32 = 760;
 /// Plotters takes a size for a line's height and writes four fifths of it into the file: these come out as 12 and 13.
 const TICK: i32 = 15;
 const NAME: i32 = 16;
-/// Rough width of a character of [`TICK`] size; the reader's font decides.
+/// Rough width of a character of [`NAME`] size; the reader's font decides.
 const CHARACTER: usize = 7;
 
 /// A drawn plot.
 pub(crate) struct Plot {
     pub(super) svg: String,
+    /// At which its text has the size that was asked for.
+    pub(super) width: u32,
     /// Names of the series, in the order of their colours.
     pub(super) legend: Vec<String>,
 }
@@ -39,65 +50,36 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// How an axis's numbers are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// As they are.
-    #[default]
-    Number,
-    /// A share as per cent.
-    Percent,
-}
-
-impl Unit {
-    fn write(self, value: f64, span: f64) -> String {
-        match self {
-            Self::Percent => {
-                let decimals = if span < 0.02 { 2 } else { usize::from(span < 0.2) };
-                format!("{:.decimals$}%", value * 100.0)
-            }
-            Self::Number if span >= 5.0 => thousands(value),
-            Self::Number if span < 0.005 => format!("{value:.2e}"),
-            Self::Number => {
-                let decimals = if span < 0.05 {
-                    3
-                } else if span < 0.5 {
-                    2
-                } else {
-                    1
-                };
-                format!("{value:.decimals$}")
-            }
-        }
-    }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if value <= -0.5 { format!("-{text}") } else { text }
-}
-
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn draw(height: u32, legend: Vec<String>, paint: impl FnOnce(&Area<'_>) -> anyhow::Result<()>) -> anyhow::Result<Plot> {
+fn draw(
+    (width, height): (u32, u32),
+    legend: Vec<String>,
+    paint: impl FnOnce(&Area<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Plot> {
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         paint(&root)?;
         root.present().context("cannot draw a plot")?;
     }
-    Ok(Plot { svg, legend })
+    Ok(Plot { svg, width, legend })
 }
 
 fn font(size: i32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
+}
+
+fn anchored(style: TextStyle<'static>, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
+    style.pos(Pos::new(horizontal, vertical))
+}
+
+/// A name with at most so many characters.
+fn shortened(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    name.chars().take(most - 1).chain(['…']).collect()
 }
 
 fn colour(index: usize) -> RGBColor {
@@ -209,7 +191,7 @@ impl Lines<'_> {
         } else {
             340
         };
-        draw(height, legend, |root| {
+        draw((WIDTH, height), legend, |root| {
             let mut chart = frame.chart(root)?;
             if let Some(ends) = self.reference {
                 chart.draw_series(DashedLineSeries::new(ends, 5, 4, MUTED.stroke_width(1)))?;
@@ -252,7 +234,7 @@ impl Histogram<'_> {
             y: (0.0..highest * 1.06, self.y, self.y_unit),
         };
         let legend = self.series.iter().map(|(name, _)| name.clone()).collect();
-        draw(320, legend, |root| {
+        draw((WIDTH, 320), legend, |root| {
             let mut chart = frame.chart(root)?;
             for (index, (_, heights)) in self.series.iter().enumerate() {
                 let bins = || self.edges.windows(2).zip(heights);
@@ -262,94 +244,6 @@ impl Histogram<'_> {
                 let outline = bins().flat_map(|(ends, &height)| [(ends[0], height), (ends[1], height)]);
                 let outline = [(first, 0.0)].into_iter().chain(outline).chain([(last, 0.0)]);
                 chart.draw_series(LineSeries::new(outline, colour(index).stroke_width(2)))?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// One row of [`Bars`].
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Bar {
-    pub(crate) name: String,
-    pub(crate) value: f64,
-    /// From and to.
-    pub(crate) interval: Option<(f64, f64)>,
-}
-
-/// Named values, each with its interval, one below the other.
-pub(crate) struct Bars<'a> {
-    pub(crate) x: &'a str,
-    pub(crate) unit: Unit,
-    pub(crate) rows: &'a [Bar],
-    /// Bars from zero; else dots over the range of the values.
-    pub(crate) from_zero: bool,
-}
-
-impl Bars<'_> {
-    pub(crate) fn svg(&self) -> anyhow::Result<Plot> {
-        let rows = self.rows.len();
-        ensure!(rows > 0, "a plot of no rows");
-        let ends = self.rows.iter().flat_map(|row| {
-            [
-                row.value,
-                row.interval.map_or(row.value, |i| i.0),
-                row.interval.map_or(row.value, |i| i.1),
-            ]
-        });
-        let mut x = range(None, ends, 0.08);
-        if self.from_zero {
-            x = 0.0..x.end.max(f64::MIN_POSITIVE);
-        }
-        let longest = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        let left = u32::try_from((longest * CHARACTER + 16).min(300))?;
-        let height = 62 + 30 * u32::try_from(rows)?;
-        draw(height, Vec::new(), |root| {
-            let span = x.end - x.start;
-            let mut chart = ChartBuilder::on(root)
-                .margin(8)
-                .margin_right(24)
-                .x_label_area_size(46)
-                .y_label_area_size(left)
-                .build_cartesian_2d(x.clone(), 0.0..rows as f64)?;
-            chart
-                .configure_mesh()
-                .disable_y_mesh()
-                .disable_y_axis()
-                .light_line_style(RULE.mix(0.0))
-                .bold_line_style(RULE)
-                .axis_style(MUTED)
-                .x_labels(8)
-                .x_label_style(font(TICK, MUTED))
-                .axis_desc_style(font(NAME, INK))
-                .x_desc(self.x)
-                .x_label_formatter(&|value| self.unit.write(*value, span))
-                .draw()?;
-            for (index, row) in self.rows.iter().enumerate() {
-                let middle = (rows - index) as f64 - 0.5;
-                if self.from_zero {
-                    let ends = [(0.0, middle - 0.3), (row.value, middle + 0.3)];
-                    chart.draw_series([Rectangle::new(ends, colour(0).mix(0.55).filled())])?;
-                }
-                if let Some((low, high)) = row.interval {
-                    let whisker = INK.stroke_width(2);
-                    let paths = [
-                        [(low, middle), (high, middle)],
-                        [(low, middle - 0.16), (low, middle + 0.16)],
-                        [(high, middle - 0.16), (high, middle + 0.16)],
-                    ];
-                    chart.draw_series(paths.map(|path| PathElement::new(path, whisker)))?;
-                }
-                if !self.from_zero {
-                    chart.draw_series([Circle::new((row.value, middle), 5, colour(0).filled())])?;
-                }
-                let (_, y) = chart.backend_coord(&(x.start, middle));
-                let shown: String = row.name.chars().take(42).collect();
-                let style = font(NAME, INK).pos(plotters::style::text_anchor::Pos::new(
-                    plotters::style::text_anchor::HPos::Right,
-                    plotters::style::text_anchor::VPos::Center,
-                ));
-                root.draw_text(&shown, &style, (i32::try_from(left)?, y))?;
             }
             Ok(())
         })
@@ -387,7 +281,7 @@ impl Reliability<'_> {
             y: (lowest..1.0, "accuracy: share of right answers", Unit::Percent),
         };
         let legend = self.series.iter().map(|(name, _)| name.clone()).collect();
-        draw(480, legend, |root| {
+        draw((WIDTH, 480), legend, |root| {
             let mut chart = frame.chart(root)?;
             let diagonal = [(self.least, self.least), (1.0, 1.0)];
             chart.draw_series(DashedLineSeries::new(diagonal, 5, 4, MUTED.stroke_width(1)))?;
@@ -403,67 +297,6 @@ impl Reliability<'_> {
                 let line = || points.iter().map(|point| (point.confidence, point.accuracy));
                 chart.draw_series(LineSeries::new(line(), style))?;
                 chart.draw_series(line().map(|point| Circle::new(point, 4, colour(index).filled())))?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// How often each class was said of each.
-pub(crate) struct Confusion<'a> {
-    pub(crate) labels: &'a [String],
-    /// `counts[truth][said]`.
-    pub(crate) counts: &'a [Vec<usize>],
-}
-
-impl Confusion<'_> {
-    pub(crate) fn svg(&self) -> anyhow::Result<Plot> {
-        let classes = i32::try_from(self.labels.len())?;
-        ensure!(classes > 0, "a confusion matrix of no classes");
-        let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        let left = i32::try_from((longest * CHARACTER + 50).min(260))?;
-        let top = 54;
-        let cell = ((i32::try_from(WIDTH)? - left - 24) / classes).min(190);
-        let row_height = (cell / 2).clamp(34, 72);
-        let height = u32::try_from(top + classes * row_height + 12)?;
-        let centred = |size, colour| {
-            font(size, colour).pos(plotters::style::text_anchor::Pos::new(
-                plotters::style::text_anchor::HPos::Center,
-                plotters::style::text_anchor::VPos::Center,
-            ))
-        };
-        draw(height, Vec::new(), |root| {
-            root.draw_text("said", &centred(NAME, MUTED), (left + classes * cell / 2, 14))?;
-            let turned = TextStyle::from(("sans-serif", NAME).into_font().transform(FontTransform::Rotate270))
-                .color(&MUTED)
-                .pos(plotters::style::text_anchor::Pos::new(
-                    plotters::style::text_anchor::HPos::Center,
-                    plotters::style::text_anchor::VPos::Center,
-                ));
-            root.draw_text("true", &turned, (16, top + classes * row_height / 2))?;
-            for (truth, row) in (0..).zip(self.counts) {
-                let y = top + truth * row_height;
-                let all: usize = row.iter().sum();
-                let label = self.labels.get(usize::try_from(truth)?).map_or("", String::as_str);
-                let aligned = font(NAME, INK).pos(plotters::style::text_anchor::Pos::new(
-                    plotters::style::text_anchor::HPos::Right,
-                    plotters::style::text_anchor::VPos::Center,
-                ));
-                root.draw_text(label, &aligned, (left - 10, y + row_height / 2))?;
-                root.draw_text(label, &centred(NAME, INK), (left + truth * cell + cell / 2, top - 16))?;
-                for (said, &count) in (0..).zip(row) {
-                    let x = left + said * cell;
-                    let share = if all == 0 { 0.0 } else { count as f64 / all as f64 };
-                    let shade = colour(usize::from(said != truth)).mix(0.06 + 0.5 * share).filled();
-                    root.draw(&Rectangle::new(
-                        [(x + 1, y + 1), (x + cell - 1, y + row_height - 1)],
-                        shade,
-                    ))?;
-                    let middle = (x + cell / 2, y + row_height / 2);
-                    root.draw_text(&thousands(count as f64), &centred(19, INK), (middle.0, middle.1 - 9))?;
-                    let share = format!("{:.1}% of the row", 100.0 * share);
-                    root.draw_text(&share, &centred(TICK, MUTED), (middle.0, middle.1 + 10))?;
-                }
             }
             Ok(())
         })

@@ -1,4 +1,4 @@
-use super::plot::{Bar, Bars, Confusion, Histogram, Lines, Reliability, Reliable, Series, Unit};
+use super::plot::{Bar, Bars, Confusion, Histogram, Lines, Marks, Reliability, Reliable, Series, Unit};
 use super::*;
 
 fn every_plot() -> Vec<(&'static str, Plot)> {
@@ -79,7 +79,7 @@ fn every_plot() -> Vec<(&'static str, Plot)> {
                 x: "share of wrong answers",
                 unit: Unit::Percent,
                 rows: &bars,
-                from_zero: true,
+                marks: Marks::Bars,
             }
             .svg()
             .unwrap(),
@@ -111,7 +111,7 @@ fn every_plot_names_its_axes_and_every_colour_has_a_dark_one() {
         &["step", "training loss"],
         &["false positive rate", "true positive rate"],
         &["words", "share of the class", "5%"],
-        &["share of wrong answers", "65–128 tokens", "10.0%"],
+        &["share of wrong answers", "65–128 tokens", "10%"],
         &["confidence: probability", "accuracy: share"],
         &["said", "true", "NEGATIVE", "900", "90.0% of the row"],
     ];
@@ -134,6 +134,40 @@ fn every_plot_names_its_axes_and_every_colour_has_a_dark_one() {
             }
         }
     }
+}
+
+#[test]
+fn many_classes_and_long_names_do_not_overlap() {
+    let labels: Vec<String> = (0..20)
+        .map(|class| format!("a class with a long name, {class}"))
+        .collect();
+    let counts = vec![vec![1234; 20]; 20];
+    let plot = Confusion {
+        labels: &labels,
+        counts: &counts,
+    }
+    .svg()
+    .unwrap();
+    // Cells keep their width, and the plot scrolls.
+    assert!(plot.width > 20 * 50, "{}", plot.width);
+    assert!(plot.svg.contains("a class with a long nam…") && !plot.svg.contains("% of the row"));
+    assert!(plot.svg.contains("rotate(270"));
+
+    let name = "models/one-of-many – models/another-one-of-many".to_owned();
+    let rows = [Bar {
+        name: name.clone(),
+        value: 0.02,
+        interval: Some((0.01, 0.03)),
+    }];
+    let plot = Bars {
+        x: "difference",
+        unit: Unit::Percent,
+        rows: &rows,
+        marks: Marks::Differences,
+    }
+    .svg()
+    .unwrap();
+    assert!(plot.svg.contains(&name) && plot.svg.contains(">\n0.0%"), "{}", plot.svg);
 }
 
 #[test]
