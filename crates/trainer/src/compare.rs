@@ -6,7 +6,7 @@
 //! these tests; where there is none, that is said.
 
 mod page;
-mod show;
+pub(crate) mod show;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +23,7 @@ use crate::data::ColumnOptions;
 use crate::evaluate::answers::{Contestant, Reading};
 use crate::evaluate::figures::{Intervals, LEVEL, SEED, file_name, intervals};
 use crate::evaluate::{Part, Resampling, Selection, show::FIGURES};
-use crate::files;
+use crate::outputs::Outputs;
 use crate::train::Machine;
 
 /// The figure that decides.
@@ -81,15 +81,8 @@ pub(crate) struct CompareOptions {
     level: f64,
     #[command(flatten)]
     resampling: Resampling,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    json: bool,
-    /// Write the JSON to a file as well
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Write an HTML report with plots
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     machine: Machine,
 }
@@ -172,15 +165,7 @@ pub(crate) fn compare(options: &CompareOptions) -> anyhow::Result<String> {
     }
     let (names, scored, labels, clusters) = answer_all(options)?;
     let comparison = judge(options, names, &scored, &labels, &clusters)?;
-    let json = serde_json::to_string_pretty(&comparison)?;
-    if let Some(path) = &options.output {
-        files::write_whole(path, format!("{json}\n").as_bytes())?;
-    }
-    if let Some(path) = &options.report {
-        files::write_whole(path, page::page(&comparison)?.as_bytes())?;
-        eprintln!("wrote {}", path.display());
-    }
-    Ok(if options.json { json } else { show::tables(&comparison) })
+    options.outputs.tell(&comparison, show::tables, page::page)
 }
 
 /// Each contestant in turn answers the same examples; only its scored answers stay in memory.

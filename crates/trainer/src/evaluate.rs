@@ -24,8 +24,8 @@ use understudy_protocol::v1;
 
 use crate::card::{self, Answers, Origin};
 use crate::data::ColumnOptions;
-use crate::files;
 use crate::model::Model;
+use crate::outputs::Outputs;
 use crate::train::Machine;
 use answers::{Contestant, Reading};
 use figures::Evaluation;
@@ -111,15 +111,8 @@ pub(crate) struct EvaluateOptions {
     /// How many of the most confident mistakes to tell in the JSON and the report
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     pub(crate) mistakes: usize,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Write the JSON to a file as well
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Write an HTML report with plots
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
     /// Put the figures, golden examples and reference profile into the checkpoint's understudy.json
     #[arg(long, conflicts_with = "baseline")]
     pub(crate) write_card: bool,
@@ -180,16 +173,9 @@ pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<String> {
             calibrated::write(folder, output, &temperature.fitted, &parts, threads)?;
         }
     }
-    let json = serde_json::to_string_pretty(&evaluation)?;
-    if let Some(path) = &options.output {
-        files::write_whole(path, format!("{json}\n").as_bytes())?;
-    }
-    if let Some(path) = &options.report {
-        let page = page::page(&evaluation, &measured, &parts)?;
-        files::write_whole(path, page.as_bytes())?;
-        eprintln!("wrote {}", path.display());
-    }
-    Ok(if options.json { json } else { show::tables(&evaluation) })
+    options.outputs.tell(&evaluation, show::tables, |evaluation| {
+        page::page(evaluation, &measured, &parts)
+    })
 }
 
 /// A card with fresh golden examples, and the origin that the old one tells.

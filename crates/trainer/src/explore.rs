@@ -19,7 +19,7 @@ use understudy_corpus::Limits;
 use understudy_distilbert::Tokenizer;
 
 use crate::data::ColumnOptions;
-use crate::files;
+use crate::outputs::Outputs;
 use crate::train::Machine;
 use survey::{Survey, Surveyor};
 
@@ -43,15 +43,8 @@ pub(crate) struct ExploreOptions {
     /// Share of their word sequences that two texts have in common to be near duplicates
     #[arg(long, default_value_t = 0.8, value_name = "SHARE")]
     near: f64,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    json: bool,
-    /// Write the JSON to a file as well
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Write an HTML report with plots
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
     #[command(flatten)]
     machine: Machine,
 }
@@ -71,15 +64,7 @@ pub(crate) fn explore(options: &ExploreOptions) -> anyhow::Result<String> {
         surveyor.unlabelled(path, &options.columns)?;
     }
     let survey: Survey = surveyor.finish(options.near)?;
-    let json = serde_json::to_string_pretty(&survey)?;
-    if let Some(path) = &options.output {
-        files::write_whole(path, format!("{json}\n").as_bytes())?;
-    }
-    if let Some(path) = &options.report {
-        files::write_whole(path, page::page(&survey)?.as_bytes())?;
-        eprintln!("wrote {}", path.display());
-    }
-    Ok(if options.json { json } else { show::tables(&survey) })
+    options.outputs.tell(&survey, show::tables, page::page)
 }
 
 /// Texts are not cut: the point is to see how long they are.

@@ -12,6 +12,7 @@ mod interrupt;
 mod lora;
 mod model;
 mod optimizer;
+mod outputs;
 mod parallel;
 mod pretrain;
 mod progress;
