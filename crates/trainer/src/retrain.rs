@@ -201,6 +201,9 @@ pub(crate) fn retrain(options: RetrainOptions, world: &World, stop: &Stop) -> an
     println!("{verdict}");
     report(&options.output, &merged, &findings, Some(&verdict))?;
     if !verdict.passed {
+        if let (Some(version), Some(model)) = (&options.publish, &options.model) {
+            println!("{model} {version} is not published");
+        }
         return Ok(ExitCode::from(NOT_BETTER));
     }
     if let (Some(version), Some(model)) = (&options.publish, &options.model) {

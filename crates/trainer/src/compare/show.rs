@@ -3,7 +3,7 @@
 use super::{Comparison, Difference, Figure};
 use crate::evaluate::show;
 
-pub(super) fn p_value(p: f64) -> String {
+pub(crate) fn p_value(p: f64) -> String {
     if p < 1e-4 {
         format!("{p:.1e}")
     } else {

@@ -8,6 +8,7 @@ use tch::Device;
 use understudy_corpus::{Bootstrap, Clusters, Discordant, Example, Scored, percentile_interval};
 use understudy_distilbert::Checkpoint;
 
+use crate::compare::show::p_value;
 use crate::data;
 use crate::model::{Model, softmax};
 
@@ -50,8 +51,10 @@ impl fmt::Display for Verdict {
         }
         write!(
             f,
-            "; right only now {}, only before {}, McNemar's p {:.3}",
-            self.only_new_right, self.only_base_right, self.mcnemar_p
+            "; right only now {}, only before {}, McNemar's p {}",
+            self.only_new_right,
+            self.only_base_right,
+            p_value(self.mcnemar_p)
         )
     }
 }
