@@ -39,7 +39,7 @@ impl BaselineOptions {
 /// A fitted baseline. With more than two classes it fits one against the rest for each.
 #[derive(Debug)]
 pub struct Baseline {
-    features: TfIdf,
+    pub(crate) features: TfIdf,
     models: Vec<Logistic>,
 }
 
@@ -82,20 +82,20 @@ impl Baseline {
 
     /// One score per class; their softmax is the probability of each of two classes.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "scores need no more than f32")]
     pub fn logits(&self, text: &str) -> Vec<f32> {
         let row = self.features.transform(text);
-        match self.models.as_slice() {
-            [model] => {
-                let half = (model.score(&row) / 2.0) as f32;
-                vec![-half, half]
-            }
-            // ln of one-against-rest odds' probability, so that the softmax is the normalised probabilities.
-            models => models
-                .iter()
-                .map(|model| -(-model.score(&row)).exp().ln_1p() as f32)
-                .collect(),
-        }
+        let odds: Vec<f64> = self.models.iter().map(|model| model.score(&row)).collect();
+        logits(&odds)
+    }
+}
+
+/// One score per class, from the log-odds of the second of two classes or of each class against the rest.
+#[expect(clippy::cast_possible_truncation, reason = "scores need no more than f32")]
+pub(crate) fn logits(odds: &[f64]) -> Vec<f32> {
+    match odds {
+        [odds] => vec![(-odds / 2.0) as f32, (odds / 2.0) as f32],
+        // The logarithm of one-against-rest odds' probability, so that the softmax is the normalised probabilities.
+        odds => odds.iter().map(|odds| -(-odds).exp().ln_1p() as f32).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reviews: reading, cleaning, duplicates and splits, the TF-IDF baseline, the figures of a classifier.
+//! Reviews: reading, cleaning, duplicates and splits, the baselines, the figures of a classifier.
 //!
 //! Everything here is a function of its arguments. Files are read where a path is given; there is no clock, no logging and no
 //! randomness but from a seed. What was left out of a data set, and why, is counted and returned, never passed over.
@@ -8,10 +8,13 @@
 //! ```
 
 mod baseline;
+mod boosting;
 mod clean;
 mod dataset;
 mod error;
+mod hybrid;
 mod labels;
+mod latent;
 mod logistic;
 mod metrics;
 mod phrases;
@@ -26,6 +29,7 @@ pub use dataset::{
     Example, LabelledSet, UnlabelledSet, load_labelled, load_labelled_columns, load_unlabelled, load_unlabelled_columns,
 };
 pub use error::Error;
+pub use hybrid::{Entry, Hybrid};
 pub use labels::Labels;
 pub use logistic::LogisticOptions;
 pub use metrics::{

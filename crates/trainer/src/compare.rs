@@ -1,4 +1,4 @@
-//! `compare`: several checkpoints, and perhaps the baseline, on the same examples; which is the best, and by what test.
+//! `compare`: several checkpoints, and perhaps baselines, on the same examples; which is the best, and by what test.
 //!
 //! Accuracy is compared by McNemar's exact test; every other figure, and every figure where examples come in clusters (reviews
 //! of one film are no independent evidence), by a paired bootstrap: both classifiers on the same resamples. All pairs are
@@ -20,9 +20,9 @@ use understudy_corpus::statistics::Interval;
 use understudy_corpus::{Bootstrap, Clusters, Discordant, Labels, Metrics, Scored, holm, percentile_interval};
 
 use crate::data::ColumnOptions;
-use crate::evaluate::answers::{Contestant, Reading};
+use crate::evaluate::answers::{Contestant, Kind, Reading};
 use crate::evaluate::figures::{Intervals, LEVEL, SEED, file_name, intervals};
-use crate::evaluate::{Part, Resampling, Selection, show::FIGURES};
+use crate::evaluate::{Metadata, Part, Resampling, Selection, show::FIGURES};
 use crate::outputs::Outputs;
 use crate::train::Machine;
 
@@ -63,7 +63,8 @@ impl Figure {
 /// What `compare` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareOptions {
-    /// Two or more checkpoint folders; `baseline` is TF-IDF + logistic regression, fitted on the file's training split
+    /// Two or more checkpoint folders; `baseline` is TF-IDF + logistic regression and `hybrid` boosted trees over the text and
+    /// metadata, both fitted on the file's training split
     #[arg(value_name = "CHECKPOINT", num_args = 2.., required = true)]
     contestants: Vec<String>,
     /// Labelled reviews
@@ -73,6 +74,8 @@ pub(crate) struct CompareOptions {
     selection: Selection,
     #[command(flatten)]
     columns: ColumnOptions,
+    #[command(flatten)]
+    metadata: Metadata,
     /// The figure that decides
     #[arg(long, value_enum, default_value = "accuracy")]
     by: Figure,
@@ -171,8 +174,10 @@ pub(crate) fn compare(options: &CompareOptions) -> anyhow::Result<String> {
 /// Each contestant in turn answers the same examples; only its scored answers stay in memory.
 fn answer_all(options: &CompareOptions) -> anyhow::Result<(Vec<String>, Vec<Scored>, Labels, Clusters)> {
     let (threads, device) = (options.machine.apply()?, options.machine.device()?);
+    let metadata = &options.metadata.columns;
     let open = |name: &String| match name.as_str() {
-        "baseline" => Ok(Contestant::baseline()),
+        "baseline" => Ok(Contestant::baseline(Kind::Tfidf, metadata)),
+        "hybrid" => Ok(Contestant::baseline(Kind::Hybrid, metadata)),
         folder => Contestant::open(Path::new(folder), device),
     };
     let mut known: Option<Labels> = None;
@@ -194,7 +199,7 @@ fn answer_all(options: &CompareOptions) -> anyhow::Result<(Vec<String>, Vec<Scor
         data: &options.data,
         selection: &options.selection,
         columns: &options.columns,
-        kept: cluster.map(str::to_owned).into_iter().collect(),
+        kept: metadata.iter().cloned().chain(cluster.map(str::to_owned)).collect(),
     };
     let parts = reading.read(known.as_ref())?;
     let truth = parts.truth();

@@ -1,4 +1,4 @@
-//! `evaluate`: how good a checkpoint or the baseline is on one split of a file, and where it fails.
+//! `evaluate`: how good a checkpoint or a baseline is on one split of a file, and where it fails.
 //!
 //! ```text
 //! file ──Reading──▶ parts ──Contestant──▶ answers ──Evaluation──▶ terminal, JSON, HTML
@@ -27,7 +27,7 @@ use crate::data::ColumnOptions;
 use crate::model::Model;
 use crate::outputs::Outputs;
 use crate::train::Machine;
-use answers::{Contestant, Reading};
+use answers::{Contestant, Kind, Reading};
 use figures::Evaluation;
 
 /// Which examples of a file to measure on.
@@ -83,6 +83,14 @@ pub(crate) struct Resampling {
     pub(crate) cluster: Option<String>,
 }
 
+/// What baselines see beside the text.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Metadata {
+    /// Columns that the hybrid baseline sees beside the text, with commas, e.g. rating,title
+    #[arg(long = "metadata", value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(crate) columns: Vec<String>,
+}
+
 /// What `evaluate` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EvaluateOptions {
@@ -93,9 +101,11 @@ pub(crate) struct EvaluateOptions {
         value_name = "CHECKPOINT"
     )]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Measure TF-IDF + logistic regression, fitted on the file's training split, instead of a checkpoint
-    #[arg(long)]
-    pub(crate) baseline: bool,
+    /// Measure a baseline, fitted on the file's training split, instead of a checkpoint
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "tfidf", value_name = "KIND")]
+    pub(crate) baseline: Option<Kind>,
+    #[command(flatten)]
+    pub(crate) metadata: Metadata,
     /// Labelled reviews
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
@@ -126,17 +136,18 @@ pub(crate) struct EvaluateOptions {
 /// Runs the command and returns what it prints.
 pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<String> {
     let threads = options.machine.apply()?;
+    let metadata = &options.metadata.columns;
     let mut contestant = match &options.checkpoint {
-        None => Contestant::baseline(),
+        None => Contestant::baseline(options.baseline.unwrap_or(Kind::Tfidf), metadata),
         Some(folder) => Contestant::open(folder, options.machine.device()?)?,
     };
     let reading = Reading {
         data: &options.data,
         selection: &options.selection,
         columns: &options.columns,
-        kept: options
-            .slice
+        kept: metadata
             .iter()
+            .chain(&options.slice)
             .chain(&options.resampling.cluster)
             .cloned()
             .collect(),

@@ -61,7 +61,7 @@ enum Command {
     Train(Box<train::TrainOptions>),
     /// Look at a data set: classes, lengths, duplicates, leakage between splits, tokens
     Explore(explore::ExploreOptions),
-    /// Measure a checkpoint or the baseline
+    /// Measure a checkpoint or a baseline
     Evaluate(Box<evaluate::EvaluateOptions>),
     /// Measure several checkpoints on the same examples and name the best, if there is one
     Compare(Box<compare::CompareOptions>),

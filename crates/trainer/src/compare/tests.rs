@@ -101,3 +101,25 @@ fn clusters_take_away_evidence_that_is_none() {
     assert!(by_f1.verdict.contains("macro F1") && by_f1.test.starts_with("paired bootstrap"));
     assert!(by_f1.pairs[0].p < 0.02, "{}", by_f1.pairs[0].p);
 }
+
+/// The texts tell nothing, the stars all.
+#[test]
+fn the_hybrid_wins_by_metadata() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&["baseline", "hybrid", "--metadata", "stars", "--cluster", "film"]);
+    options.data = folder.path().join("data.csv");
+    let row = |n: usize| {
+        let (label, stars) = [("neg", 2), ("pos", 8)][n / 3 % 2];
+        let split = ["train", "train", "test"][n % 3];
+        format!("A review of film number {n},{label},{split},{stars},{}\n", n / 6)
+    };
+    let rows: String = (0..900).map(row).collect();
+    std::fs::write(&options.data, format!("review,label,split,stars,film\n{rows}")).unwrap();
+    let text = compare(&options).unwrap();
+    assert!(text.contains("hybrid wins"), "{text}");
+
+    options.metadata.columns = vec!["starz".to_owned()];
+    let error = format!("{:#}", compare(&options).unwrap_err());
+    assert!(error.contains("starz"), "{error}");
+}

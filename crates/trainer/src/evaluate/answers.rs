@@ -1,11 +1,12 @@
-//! The examples to measure on, and what a checkpoint or the baseline answers.
+//! The examples to measure on, and what a checkpoint or a baseline answers.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use tch::Device;
 use understudy_corpus::{
-    Baseline, BaselineOptions, Clusters, Columns, Example, Fractions, Labels, Limits, load_labelled_columns, split,
+    Baseline, BaselineOptions, Clusters, Columns, Entry, Example, Fractions, Hybrid, Labels, Limits,
+    load_labelled_columns, split,
 };
 use understudy_distilbert::Checkpoint;
 
@@ -18,7 +19,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) data: &'a Path,
     pub(crate) selection: &'a Selection,
     pub(crate) columns: &'a ColumnOptions,
-    /// Columns for slices and clusters.
+    /// Columns of metadata, then those for slices and clusters.
     pub(crate) kept: Vec<String>,
 }
 
@@ -122,17 +123,49 @@ pub(crate) struct Answered {
     pub(crate) length_max: Option<usize>,
 }
 
+/// A baseline, which is fitted on the training split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// TF-IDF + logistic regression
+    Tfidf,
+    /// Boosted trees over the text and metadata
+    Hybrid,
+}
+
+impl Kind {
+    /// As `compare` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tfidf => "baseline",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+pub(crate) enum Fitted {
+    Tfidf(Baseline),
+    Hybrid(Box<Hybrid>),
+}
+
 /// Who answers.
 pub(crate) enum Contestant {
-    /// TF-IDF and logistic regression, once they are fitted.
-    Baseline(Option<Baseline>),
+    Baseline {
+        kind: Kind,
+        /// How many of an example's first kept values are metadata.
+        metadata: usize,
+        fitted: Option<Fitted>,
+    },
     /// A checkpoint.
     Checkpoint { folder: PathBuf, model: Box<Model> },
 }
 
 impl Contestant {
-    pub(crate) fn baseline() -> Self {
-        Self::Baseline(None)
+    pub(crate) fn baseline(kind: Kind, metadata: &[String]) -> Self {
+        Self::Baseline {
+            kind,
+            metadata: metadata.len(),
+            fitted: None,
+        }
     }
 
     pub(crate) fn open(folder: &Path, device: Device) -> anyhow::Result<Self> {
@@ -145,40 +178,60 @@ impl Contestant {
 
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Baseline(_) => "baseline".to_owned(),
+            Self::Baseline { kind, .. } => kind.name().to_owned(),
             Self::Checkpoint { folder, .. } => folder.display().to_string(),
         }
     }
 
-    /// The classes that it knows; the baseline learns them from the file.
+    /// The classes that it knows; a baseline learns them from the file.
     pub(crate) fn labels(&self) -> anyhow::Result<Option<Labels>> {
         match self {
-            Self::Baseline(_) => Ok(None),
+            Self::Baseline { .. } => Ok(None),
             Self::Checkpoint { model, .. } => Ok(Some(Labels::new(model.network.config().labels.clone())?)),
         }
     }
 
-    /// Fits the baseline on the training split.
+    /// Fits a baseline on the training split.
     pub(crate) fn prepare(&mut self, parts: &Parts) -> anyhow::Result<()> {
-        let Self::Baseline(fitted) = self else { return Ok(()) };
+        let Self::Baseline { kind, metadata, fitted } = self else {
+            return Ok(());
+        };
         ensure!(
             !parts.train.is_empty(),
-            "the baseline learns from the training split: measure it on --split validation or test"
+            "a baseline learns from the training split: measure it on --split validation or test"
         );
-        eprintln!("fitting the baseline on {} reviews", parts.train.len());
-        let texts: Vec<&str> = parts.train.iter().map(|example| example.text.as_str()).collect();
+        eprintln!("fitting the {} on {} reviews", kind.name(), parts.train.len());
         let truth: Vec<usize> = parts.train.iter().map(|example| example.label).collect();
         let classes = parts.labels.names().len();
-        *fitted = Some(Baseline::fit(&texts, &truth, classes, &BaselineOptions::default())?);
+        *fitted = Some(match kind {
+            Kind::Tfidf => {
+                let texts: Vec<&str> = parts.train.iter().map(|example| example.text.as_str()).collect();
+                Fitted::Tfidf(Baseline::fit(&texts, &truth, classes, &BaselineOptions::default())?)
+            }
+            Kind::Hybrid => {
+                let entries: Vec<Entry> = parts.train.iter().map(|example| entry(example, *metadata)).collect();
+                Fitted::Hybrid(Box::new(Hybrid::fit(&entries, &truth, classes)?))
+            }
+        });
         Ok(())
     }
 
     pub(crate) fn answer(&self, examples: &[Example], threads: usize) -> anyhow::Result<Answered> {
         match self {
             Self::Checkpoint { model, .. } => ask(model, examples, threads),
-            Self::Baseline(None) => bail!("the baseline is not fitted yet"),
-            Self::Baseline(Some(fitted)) => {
-                let logits: Vec<Vec<f32>> = examples.iter().map(|example| fitted.logits(&example.text)).collect();
+            Self::Baseline { kind, fitted: None, .. } => bail!("the {} is not fitted yet", kind.name()),
+            Self::Baseline {
+                metadata,
+                fitted: Some(fitted),
+                ..
+            } => {
+                let logits: Vec<Vec<f32>> = examples
+                    .iter()
+                    .map(|example| match fitted {
+                        Fitted::Tfidf(fitted) => fitted.logits(&example.text),
+                        Fitted::Hybrid(fitted) => fitted.logits(&entry(example, *metadata)),
+                    })
+                    .collect();
                 Ok(Answered {
                     probabilities: logits.iter().map(|row| softmax(row)).collect(),
                     logits,
@@ -188,6 +241,13 @@ impl Contestant {
                 })
             }
         }
+    }
+}
+
+fn entry(example: &Example, metadata: usize) -> Entry<'_> {
+    Entry {
+        text: &example.text,
+        metadata: &example.kept[..metadata],
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use understudy_corpus::statistics::{Interval, wilson};
 use understudy_corpus::{Bootstrap, Calibration, Clusters, Metrics, Scored, Temperature, percentile_interval};
 
-use super::answers::{Answered, LengthUnit, Parts};
+use super::answers::{Answered, Kind, LengthUnit, Parts};
 use super::{EvaluateOptions, Part};
 use crate::model::softmax;
 
@@ -137,10 +137,10 @@ impl Evaluation {
             mistakes: mistakes(parts, &scored, measured, options.mistakes),
             split: options.selection.split,
             data: file_name(&options.data),
-            model: options
-                .checkpoint
-                .as_ref()
-                .map_or("baseline".to_owned(), |folder| folder.display().to_string()),
+            model: options.checkpoint.as_ref().map_or_else(
+                || options.baseline.unwrap_or(Kind::Tfidf).name().to_owned(),
+                |folder| folder.display().to_string(),
+            ),
         })
     }
 }
