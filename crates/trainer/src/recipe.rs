@@ -166,8 +166,10 @@ recipe! { Recipe, RecipeOptions:
         lora_head: Head = Head::Classifier;
     }
     "Distillation" {
-        /// Who gives soft labels: none, baseline, naive-bayes, the folder of a checkpoint, or the mean of several, with commas [default: none]
+        /// Who gives soft labels: none, baseline, naive-bayes, hybrid, the folder of a checkpoint, or the mean of several, with commas [default: none]
         distil_from: Teachers = Teachers::default();
+        /// Inverse strength of the penalty of the teacher `baseline` (scikit-learn's C) [default: 30]
+        baseline_strength: f64 = 30.0;
         /// Pieces of each text, some words long, that the teachers judge and the student learns besides [default: 0]
         pieces: usize = 0;
         /// Weight of the cosine distance between the vectors by which student and teacher judge; they must be as wide [default: 0]
@@ -208,6 +210,7 @@ impl Recipe {
             ("epochs", self.epochs),
             ("learning-rate", self.learning_rate),
             ("temperature", self.temperature),
+            ("baseline-strength", self.baseline_strength),
         ] {
             ensure!(
                 value.is_finite() && value > 0.0,

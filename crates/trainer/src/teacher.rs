@@ -15,7 +15,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
-use understudy_corpus::{Baseline, BaselineOptions, Example, Labels};
+use understudy_corpus::{Baseline, BaselineOptions, Entry, Example, Hybrid, Labels, LogisticOptions};
 use understudy_distilbert::Checkpoint;
 
 use crate::data;
@@ -35,6 +35,8 @@ pub(crate) enum Teacher {
     Baseline,
     /// The same with triples of words and log-count ratios.
     NaiveBayes,
+    /// Boosted trees over the text.
+    Hybrid,
     /// A checkpoint folder.
     Checkpoint(PathBuf),
 }
@@ -52,11 +54,12 @@ impl FromStr for Teachers {
             return Ok(Self::default());
         }
         let teacher = |name: &str| match name.trim() {
-            "" | "none" => {
-                Err("say none, baseline, naive-bayes or the folder of a checkpoint, several with commas".to_owned())
-            }
+            "" | "none" => Err(
+                "say none, baseline, naive-bayes, hybrid or the folder of a checkpoint, several with commas".to_owned(),
+            ),
             "baseline" => Ok(Teacher::Baseline),
             "naive-bayes" => Ok(Teacher::NaiveBayes),
+            "hybrid" => Ok(Teacher::Hybrid),
             folder => Ok(Teacher::Checkpoint(folder.into())),
         };
         text.split(',').map(teacher).collect::<Result<_, _>>().map(Self)
@@ -87,6 +90,7 @@ impl fmt::Display for Teachers {
             match teacher {
                 Teacher::Baseline => f.write_str("baseline"),
                 Teacher::NaiveBayes => f.write_str("naive-bayes"),
+                Teacher::Hybrid => f.write_str("hybrid"),
                 Teacher::Checkpoint(folder) => write!(f, "{}", folder.display()),
             }?;
         }
@@ -133,14 +137,42 @@ pub(crate) fn ask<'a>(
         return Ok(None);
     }
     let questions = questions(recipe, lesson);
+    let classes = lesson.labels.names().len();
     let mut soft = SoftLabels {
         texts: questions.iter().map(|question| question.text).collect(),
         ..SoftLabels::default()
     };
     for teacher in teachers {
         let logits = match teacher {
-            Teacher::Baseline => baseline(&BaselineOptions::default(), recipe.seed, lesson, &questions, say)?,
-            Teacher::NaiveBayes => baseline(&BaselineOptions::naive_bayes(), recipe.seed, lesson, &questions, say)?,
+            Teacher::Baseline => {
+                let options = BaselineOptions {
+                    fit: LogisticOptions {
+                        strength: recipe.baseline_strength,
+                        ..LogisticOptions::default()
+                    },
+                    ..BaselineOptions::default()
+                };
+                let fit = |texts: &[&str], labels: &[usize]| {
+                    Baseline::fit(texts, labels, classes, &options).map(|fitted| move |text: &str| fitted.logits(text))
+                };
+                out_of_fold("the baseline", &fit, recipe.seed, lesson, &questions, say)?
+            }
+            Teacher::NaiveBayes => {
+                let fit = |texts: &[&str], labels: &[usize]| {
+                    Baseline::fit(texts, labels, classes, &BaselineOptions::naive_bayes())
+                        .map(|fitted| move |text: &str| fitted.logits(text))
+                };
+                let name = "the baseline with log-count ratios";
+                out_of_fold(name, &fit, recipe.seed, lesson, &questions, say)?
+            }
+            Teacher::Hybrid => {
+                let fit = |texts: &[&str], labels: &[usize]| {
+                    let entries: Vec<Entry> = texts.iter().map(|text| Entry { text, metadata: &[] }).collect();
+                    Hybrid::fit(&entries, labels, classes)
+                        .map(|fitted| move |text: &str| fitted.logits(&Entry { text, metadata: &[] }))
+                };
+                out_of_fold("the hybrid", &fit, recipe.seed, lesson, &questions, say)?
+            }
             Teacher::Checkpoint(folder) => {
                 let checkpoint = Checkpoint::open(folder)?;
                 ensure!(
@@ -231,23 +263,19 @@ fn pieces<'a>(text: &'a str, count: usize, random: &mut ChaCha8Rng) -> Vec<&'a s
     (0..count).map(piece).collect()
 }
 
-fn baseline(
-    options: &BaselineOptions,
+/// What a baseline says that was fitted on the labelled examples: of each of them and its pieces a copy that was fitted on other folds.
+fn out_of_fold<J: Fn(&str) -> Vec<f32>>(
+    name: &str,
+    fit: &dyn Fn(&[&str], &[usize]) -> Result<J, understudy_corpus::Error>,
     seed: u64,
     lesson: &Lesson,
     questions: &[Question],
     say: &dyn Fn(String),
 ) -> anyhow::Result<Vec<Vec<f32>>> {
-    let name = if options.log_count_ratios {
-        "the baseline with log-count ratios"
-    } else {
-        "the baseline"
-    };
-    let classes = lesson.labels.names().len();
     let fit = |examples: &[&Example]| {
         let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
         let labels: Vec<usize> = examples.iter().map(|example| example.label).collect();
-        Baseline::fit(&texts, &labels, classes, options)
+        fit(&texts, &labels)
     };
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let fold_of: Vec<usize> = lesson.labelled.iter().map(|_| random.random_range(0..FOLDS)).collect();
@@ -267,7 +295,7 @@ fn baseline(
         let teacher = fit(&others)?;
         for (question, logits) in questions.iter().zip(&mut logits) {
             if question.example.is_some_and(|example| fold_of[example] == fold) {
-                *logits = teacher.logits(question.text);
+                *logits = teacher(question.text);
             }
         }
     }
@@ -280,7 +308,7 @@ fn baseline(
         let teacher = fit(&lesson.labelled.iter().collect::<Vec<_>>())?;
         for (question, logits) in questions.iter().zip(&mut logits) {
             if question.example.is_none() {
-                *logits = teacher.logits(question.text);
+                *logits = teacher(question.text);
             }
         }
     }
@@ -307,7 +335,7 @@ mod tests {
 
     #[test]
     fn teachers_are_written_as_they_are_read() {
-        for text in ["none", "baseline", "naive-bayes,run/a", "baseline,naive-bayes"] {
+        for text in ["none", "baseline", "naive-bayes,run/a", "baseline,naive-bayes,hybrid"] {
             assert_eq!(text.parse::<Teachers>().unwrap().to_string(), text);
         }
         assert_eq!("none".parse::<Teachers>().unwrap(), Teachers::default());

@@ -137,7 +137,7 @@ fn learns_and_writes_a_checkpoint_that_serving_reads() {
     };
     let checkpoint = output.display().to_string();
     assert!((told(&[&checkpoint, "--write-card"]) - card.metrics["accuracy"]).abs() < 1e-9);
-    assert!(told(&["--baseline"]) > 0.95);
+    assert!(told(&["--baseline"]) > 0.95 && told(&["--baseline=hybrid"]) > 0.95);
     assert_eq!(card::read(&output).unwrap().unwrap().metrics, card.metrics);
 
     assert!(error(folder.path(), "out", "").contains("holds a checkpoint already"));
@@ -261,8 +261,8 @@ fn teachers_together_teach_pieces_and_hidden_states_and_the_result_is_small() {
     let _turn = alone();
     let folder = reviews(640);
     run(folder.path(), "teacher", "--epochs 6", false).unwrap();
-    let flags = "--distil-from baseline,naive-bayes,FOLDER/teacher --pieces 1 --hidden-weight 1 --unlabelled FOLDER/more.csv \
-                 --epochs 3 --store fp16";
+    let flags = "--distil-from baseline,naive-bayes,hybrid,FOLDER/teacher --baseline-strength 1 --pieces 1 --hidden-weight 1 \
+                 --unlabelled FOLDER/more.csv --epochs 3 --store fp16";
     run(folder.path(), "student", flags, false).unwrap();
     let [teacher, student] = ["teacher", "student"].map(|name| folder.path().join(name));
     let card = card::read(&student).unwrap().unwrap();
