@@ -9,10 +9,15 @@
 #[cfg(feature = "mpi")]
 mod mpi;
 
+use std::time::Duration;
+
 use anyhow::ensure;
 
 #[cfg(feature = "mpi")]
 use self::mpi::Processes;
+
+/// How long the others leave it to the first process to tell an error, since most errors are the same in all.
+const FIRST_TELLS: Duration = Duration::from_secs(3);
 
 /// How many processes the launchers say that they started.
 #[derive(Debug, Default, clap::Args)]
@@ -140,6 +145,9 @@ impl World {
     /// Ends all processes by an error of this one. The only process gets it back.
     pub(crate) fn fail(&self, error: anyhow::Error) -> anyhow::Error {
         if let Some(processes) = &self.0 {
+            if !self.is_first() {
+                std::thread::sleep(FIRST_TELLS);
+            }
             eprintln!("error in process {} of {}: {error:#}", self.rank(), self.size());
             processes.abort();
         }

@@ -110,10 +110,13 @@ pub(crate) fn begin<R: Serialize + DeserializeOwned>(
     let saved = resumed.map(load::<R>).transpose()?.flatten();
     let run = saved.as_ref().map_or(new, |(run, _)| run);
     let run = toml::from_str(&world.text_of_first(toml::to_string(run)?)?)?;
-    check_same(&run, new).map_err(|error| match world.is_first() {
-        true => error,
-        false => error.context("the processes were not given the same: all of them must see the same files"),
-    })?;
+    match check_same(&run, new) {
+        Err(error) if world.is_first() => return Err(error),
+        Err(_) => bail!(
+            "the first process has other data or another recipe: all must see the same files and get the same flags"
+        ),
+        Ok(()) => {}
+    }
     if let (Some((_, tensors)), Some(folder)) = (&saved, resumed) {
         optimizer
             .restore(tensors)

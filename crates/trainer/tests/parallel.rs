@@ -246,7 +246,7 @@ fn a_process_that_fails_ends_the_run() {
     let (code, said) = run(mpirun(path, &format!("{first} : {second}")));
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("error in process 1 of 2") && said.contains("must see the same files"),
+        said.contains("error in process 1 of 2") && said.contains("all must see the same files"),
         "{said}"
     );
     assert!(!path.join("failed/config.json").exists());
