@@ -68,6 +68,10 @@ descriptors: ## Releases the contract: run after a compatible change of proto/
 train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour and a half)
 	UNDERSTUDY_BIN=$(BIN) scripts/train-starter.sh
 
+.PHONY: train-spoilers
+train-spoilers: build ## Trains models/starter-spoilers again (needs UNDERSTUDY_DATA, takes some minutes)
+	UNDERSTUDY_BIN=$(BIN) scripts/train-spoilers.sh
+
 .PHONY: compare-lora
 compare-lora: build ## Compares LoRA with full fine-tuning on SST-2 (needs UNDERSTUDY_DATA, takes about a quarter of an hour)
 	UNDERSTUDY_BIN=$(BIN) scripts/lora-table.sh
