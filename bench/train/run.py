@@ -24,7 +24,7 @@ PRECISIONS = ("fp32", "bf16")
 # Shape, what it is in `DistilBertConfig`, and the steps of the warm-up and of a measurement.
 SHAPES = [
     ("DistilBERT-base", {}, 3),
-    ("starter", {"vocabulary": 12_000, "dim": 128, "n_layers": 2, "n_heads": 2, "hidden_dim": 256}, 40),
+    ("starter", {"vocabulary": 16_000, "dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 256}, 40),
 ]
 
 

@@ -192,9 +192,9 @@ mod tests {
     #[test]
     fn metadata_decides_where_words_do_not() {
         let ratings = |n: usize| {
-            metadata(if n % 11 == 0 {
+            metadata(if n.is_multiple_of(11) {
                 ""
-            } else if n % 5 == 0 {
+            } else if n.is_multiple_of(5) {
                 "2"
             } else {
                 "8"

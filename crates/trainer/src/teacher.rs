@@ -155,7 +155,7 @@ pub(crate) fn ask<'a>(
                 let fit = |texts: &[&str], labels: &[usize]| {
                     Baseline::fit(texts, labels, classes, &options).map(|fitted| move |text: &str| fitted.logits(text))
                 };
-                out_of_fold("the baseline", &fit, recipe.seed, lesson, &questions, say)?
+                out_of_fold("the baseline", fit, recipe.seed, lesson, &questions, say)?
             }
             Teacher::NaiveBayes => {
                 let fit = |texts: &[&str], labels: &[usize]| {
@@ -163,7 +163,7 @@ pub(crate) fn ask<'a>(
                         .map(|fitted| move |text: &str| fitted.logits(text))
                 };
                 let name = "the baseline with log-count ratios";
-                out_of_fold(name, &fit, recipe.seed, lesson, &questions, say)?
+                out_of_fold(name, fit, recipe.seed, lesson, &questions, say)?
             }
             Teacher::Hybrid => {
                 let fit = |texts: &[&str], labels: &[usize]| {
@@ -171,7 +171,7 @@ pub(crate) fn ask<'a>(
                     Hybrid::fit(&entries, labels, classes)
                         .map(|fitted| move |text: &str| fitted.logits(&Entry { text, metadata: &[] }))
                 };
-                out_of_fold("the hybrid", &fit, recipe.seed, lesson, &questions, say)?
+                out_of_fold("the hybrid", fit, recipe.seed, lesson, &questions, say)?
             }
             Teacher::Checkpoint(folder) => {
                 let checkpoint = Checkpoint::open(folder)?;
@@ -266,7 +266,7 @@ fn pieces<'a>(text: &'a str, count: usize, random: &mut ChaCha8Rng) -> Vec<&'a s
 /// What a baseline says that was fitted on the labelled examples: of each of them and its pieces a copy that was fitted on other folds.
 fn out_of_fold<J: Fn(&str) -> Vec<f32>>(
     name: &str,
-    fit: &dyn Fn(&[&str], &[usize]) -> Result<J, understudy_corpus::Error>,
+    fit: impl Fn(&[&str], &[usize]) -> Result<J, understudy_corpus::Error>,
     seed: u64,
     lesson: &Lesson,
     questions: &[Question],
