@@ -1,33 +1,43 @@
 #!/usr/bin/env bash
-# Adapts a checkpoint to the sentences of SST-2 three ways, and compares on its dev set: as it is, with LoRA, and fully fine-tuned.
+# Adapts a checkpoint to two other tasks three ways, and compares on their test splits: as it is, with LoRA, and fully fine-tuned. The
+# tasks are the sentences of SST-2, of which there are many, and customer reviews (CR), of which there are few.
 #
 #   scripts/lora-table.sh [CHECKPOINT]   [models/starter/v2]
 #
-# Reads sst2/ in $UNDERSTUDY_DATA (default ../shared/data). What is made lies in run/lora; an interrupted run goes on.
+# Reads sst2/ and drift/ in $UNDERSTUDY_DATA (default ../shared/data). What is made lies in run/lora; an interrupted run goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly DATA="${UNDERSTUDY_DATA:-../shared/data}/sst2" BASE="${1:-models/starter/v2}" WORK=run/lora
+readonly DATA="${UNDERSTUDY_DATA:-../shared/data}" BASE="${1:-models/starter/v2}" WORK=run/lora
 readonly TRAINER="${UNDERSTUDY_BIN:-target/release}/understudy-trainer"
-[ -f "$DATA/sst2_train.tsv.zst" ] || {
-  echo "lora-table: no $DATA/sst2_train.tsv.zst; set UNDERSTUDY_DATA to the folder that holds sst2/" >&2
-  exit 1
-}
+for file in sst2/sst2_train.tsv.zst sst2/sst2_dev.tsv drift/customer_reviews_CR.csv; do
+  [ -f "$DATA/$file" ] || {
+    echo "lora-table: no $DATA/$file; set UNDERSTUDY_DATA to the folder that holds sst2/ and drift/" >&2
+    exit 1
+  }
+done
 
 command -v zstd >/dev/null || { echo "lora-table: needs the command zstd" >&2; exit 1; }
 mkdir -p "$WORK"
 {
-  zstd -dc "$DATA/sst2_train.tsv.zst" | sed '1s/$/\tsplit/; 2,$s/$/\ttrain/'
-  sed '1d; s/$/\ttest/' "$DATA/sst2_dev.tsv"
+  zstd -dc "$DATA/sst2/sst2_train.tsv.zst" | sed '1s/$/\tsplit/; 2,$s/$/\ttrain/'
+  sed '1d; s/$/\ttest/' "$DATA/sst2/sst2_dev.tsv"
 } >"$WORK/sst2.tsv"
+awk 'NR == 1 { print $0 ",split" } NR > 1 { print $0 "," (NR % 5 < 2 ? "test" : "train") }' \
+  "$DATA/drift/customer_reviews_CR.csv" >"$WORK/cr.csv"
 
-train() { # name, further arguments
-  local name=$1
-  shift
-  [ -f "$WORK/$name/understudy.json" ] || "$TRAINER" train --from "$BASE" --data "$WORK/sst2.tsv" --output "$WORK/$name" --resume \
-    --train-tokens 64 --batch-size 32 --epochs 1 --threads 1 "$@"
+train() { # output, file, further arguments
+  local output="$WORK/$1" file="$WORK/$2"
+  shift 2
+  [ -f "$output/understudy.json" ] || "$TRAINER" train --from "$BASE" --data "$file" --output "$output" --resume \
+    --train-tokens 128 --batch-size 32 --threads 1 "$@"
 }
 
-train lora --lora --learning-rate 0.003
-train full --learning-rate 0.0003
-"$TRAINER" compare "$BASE" "$WORK/lora" "$WORK/full" --data "$WORK/sst2.tsv" --split test --threads 1 --output "$WORK/table.json"
+for file in sst2.tsv cr.csv; do
+  task="${file%.*}"
+  train "$task-lora" "$file" --epochs 8 --learning-rate 0.002 --lora --lora-rank 6 --lora-alpha 24 --lora-dropout 0 \
+    --lora-targets q_lin,k_lin,v_lin,out_lin,lin1,lin2
+  train "$task-full" "$file" --epochs 2 --learning-rate 0.0003
+  "$TRAINER" compare "$BASE" "$WORK/$task-lora" "$WORK/$task-full" --data "$WORK/$file" --split test --threads 1 \
+    --output "$WORK/$task.json"
+done

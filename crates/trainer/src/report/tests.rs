@@ -139,7 +139,7 @@ fn every_plot_names_its_axes_and_every_colour_has_a_dark_one() {
 #[test]
 fn many_classes_and_long_names_do_not_overlap() {
     let labels: Vec<String> = (0..20)
-        .map(|class| format!("a class with a long name, {class}"))
+        .map(|class| format!("a class with many words, {class}"))
         .collect();
     let counts = vec![vec![1234; 20]; 20];
     let plot = Confusion {
@@ -150,7 +150,7 @@ fn many_classes_and_long_names_do_not_overlap() {
     .unwrap();
     // Cells keep their width, and the plot scrolls.
     assert!(plot.width > 20 * 50, "{}", plot.width);
-    assert!(plot.svg.contains("a class with a long nam…") && !plot.svg.contains("% of the row"));
+    assert!(plot.svg.contains("a class with many words…") && !plot.svg.contains("% of the row"));
     assert!(plot.svg.contains("rotate(270"));
 
     let name = "models/one-of-many – models/another-one-of-many".to_owned();
