@@ -7,6 +7,7 @@ use tonic_types::StatusExt as _;
 use understudy_protocol::v1::{GetRouteRequest, Pinning};
 
 use crate::kit::{Cluster, MODEL, load, route};
+use crate::rollout::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_clients_at_once_find_the_exact_share_whenever_one_counts() {
@@ -197,11 +198,11 @@ async fn models_are_named_or_the_only_one() {
     let cluster = Cluster::start(&[]).await;
     let _worker = cluster.worker("w1", &["v1"]).await;
     let mut client = cluster.client().await;
-    let none = client.call("x", &[]).await.unwrap_err();
-    assert!(
-        none.code() == Code::Unavailable && none.message().contains("no model has a route yet"),
-        "{none}"
-    );
+    eventually("the router has heard that there is no route", async || {
+        let none = client.call("x", &[]).await.unwrap_err();
+        none.code() == Code::Unavailable && none.message().contains("no model has a route yet")
+    })
+    .await;
     cluster.route(&[("stable", "v1", 1_000_000)]).await;
     cluster.ready(&[1]).await;
     assert!(client.call("x", &[]).await.is_ok());
