@@ -17,6 +17,18 @@ pub struct BaselineOptions {
 }
 
 impl BaselineOptions {
+    /// The default with another `C`, the inverse of the penalty's strength.
+    #[must_use]
+    pub fn with_strength(strength: f64) -> Self {
+        Self {
+            fit: LogisticOptions {
+                strength,
+                ..LogisticOptions::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// The strongest of these baselines on reviews: words, pairs and triples, weighted by log-count ratios.
     #[must_use]
     pub fn naive_bayes() -> Self {

@@ -17,7 +17,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::boosting::{Boosting, BoostingOptions};
 use crate::latent::Latent;
 use crate::tfidf::Sparse;
-use crate::{Baseline, BaselineOptions, Error, LogisticOptions, baseline};
+use crate::{Baseline, BaselineOptions, Error, baseline};
 
 /// Parts of which each is judged by a logistic regression that was fitted on the others.
 const FOLDS: usize = 5;
@@ -154,14 +154,7 @@ fn build(text: &str) -> [f32; 9] {
 }
 
 fn words(texts: &[&str], labels: &[usize], classes: usize) -> Result<Baseline, Error> {
-    let options = BaselineOptions {
-        fit: LogisticOptions {
-            strength: STRENGTH,
-            ..LogisticOptions::default()
-        },
-        ..BaselineOptions::default()
-    };
-    Baseline::fit(texts, labels, classes, &options)
+    Baseline::fit(texts, labels, classes, &BaselineOptions::with_strength(STRENGTH))
 }
 
 /// Each text's scores by a logistic regression that has not learnt it.

@@ -78,6 +78,13 @@ impl World {
         self.rank() == 0
     }
 
+    /// A line on standard error, from the first process only.
+    pub(crate) fn say(&self, line: &str) {
+        if self.is_first() {
+            eprintln!("{line}");
+        }
+    }
+
     /// The number of processes.
     pub(crate) fn size(&self) -> usize {
         self.0.as_ref().map_or(1, Processes::size)

@@ -101,11 +101,7 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     let threads = options.machine.apply_in(world)?;
     let device = options.machine.device()?;
     let is_first = world.is_first();
-    let say = |line: String| {
-        if is_first {
-            eprintln!("{line}");
-        }
-    };
+    let say = |line: String| world.say(&line);
     if is_first {
         prepare(&options)?;
     }

@@ -15,7 +15,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
-use understudy_corpus::{Baseline, BaselineOptions, Entry, Example, Hybrid, Labels, LogisticOptions};
+use understudy_corpus::{Baseline, BaselineOptions, Entry, Example, Hybrid, Labels};
 use understudy_distilbert::Checkpoint;
 
 use crate::data;
@@ -145,13 +145,7 @@ pub(crate) fn ask<'a>(
     for teacher in teachers {
         let logits = match teacher {
             Teacher::Baseline => {
-                let options = BaselineOptions {
-                    fit: LogisticOptions {
-                        strength: recipe.baseline_strength,
-                        ..LogisticOptions::default()
-                    },
-                    ..BaselineOptions::default()
-                };
+                let options = BaselineOptions::with_strength(recipe.baseline_strength);
                 let fit = |texts: &[&str], labels: &[usize]| {
                     Baseline::fit(texts, labels, classes, &options).map(|fitted| move |text: &str| fitted.logits(text))
                 };

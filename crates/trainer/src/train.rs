@@ -150,11 +150,7 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     let threads = options.machine.apply_in(world)?;
     let device = options.machine.device()?;
     let is_first = world.is_first();
-    let say = |line: String| {
-        if is_first {
-            eprintln!("{line}");
-        }
-    };
+    let say = |line: String| world.say(&line);
     if is_first {
         prepare(&options)?;
     }
@@ -205,10 +201,9 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     // The texts and the teacher took more than the network will.
     understudy_distilbert::trim_memory();
     let mut run = run::Run::begin(&options, world, &mut model, &examples, &validation, &origin)?;
-    let mut tracker = match is_first {
-        true => Some(Tracker::begin(&options.track, run.beginning()?)?),
-        false => None,
-    };
+    let mut tracker = is_first
+        .then(|| Tracker::begin(&options.track, run.beginning()?))
+        .transpose()?;
     let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
         if outcome == Outcome::Finished && is_first {
             finish(&options.output, run.into_state(), &validation, device)?;
