@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains models/starter/v1 and v2 again, on one thread, from the reviews in $UNDERSTUDY_DATA (default ../shared/data).
-# v1 learns from labels alone. v2 is pretrained as a language model, with its vocabulary, and then learns from labels and from two
-# baselines. An interrupted run goes on where it was. Unfinished checkpoints lie in run/starter.
+# v1 learns from labels alone. v2 is pretrained as a language model, with its vocabulary, learns from labels and from a baseline, and
+# then once more from the baseline and what it has become. An interrupted run goes on where it was. Unfinished checkpoints lie in
+# run/starter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,24 +15,28 @@ readonly WORK=run/starter
   exit 1
 }
 
-train() { # version, further arguments
-  local version=$1
-  shift
-  if [ ! -f "$WORK/$version/understudy.json" ]; then
-    "$BIN/understudy-trainer" train --recipe "models/starter/$version.toml" --data "$DATA/imdb_reviews.csv.zst" "$@" \
-      --output "$WORK/$version" --threads 1 --resume
-  fi
-  "$BIN/understudy-trainer" evaluate "$WORK/$version" --data "$DATA/imdb_reviews.csv.zst" --split test --write-card \
-    --output "$WORK/$version/test.json"
-  rm -rf "models/starter/$version"
-  cp -r "$WORK/$version" "models/starter/$version"
+train() { # folder in run/starter, recipe, further arguments
+  local folder="$WORK/$1" recipe="models/starter/$2.toml"
+  shift 2
+  [ -f "$folder/understudy.json" ] || "$BIN/understudy-trainer" train --recipe "$recipe" --data "$DATA/imdb_reviews.csv.zst" "$@" \
+    --output "$folder" --threads 1 --resume
 }
 
-train v1
+finish() { # version
+  "$BIN/understudy-trainer" evaluate "$WORK/$1" --data "$DATA/imdb_reviews.csv.zst" --split test --write-card \
+    --output "$WORK/$1/test.json" --threads 1
+  rm -rf "models/starter/$1"
+  cp -r "$WORK/$1" "models/starter/$1"
+}
+
+train v1 v1
+finish v1
 if [ ! -f "$WORK/pretrained/pretraining.json" ]; then
   "$BIN/understudy-trainer" pretrain --recipe models/starter/pretrain.toml --data "$DATA/imdb_reviews.csv.zst" \
     --unlabelled "$DATA/imdb_unlabelled.csv.zst" --output "$WORK/pretrained" --threads 1 --resume
 fi
-train v2 --from "$WORK/pretrained" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
-cp "$WORK/pretrained/pretraining.json" models/starter/v2/pretraining.json
+train first v2 --from "$WORK/pretrained" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
+train v2 v2 --from "$WORK/first" --distil-from "naive-bayes,$WORK/first" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
+cp "$WORK/pretrained/pretraining.json" "$WORK/v2/pretraining.json"
+finish v2
 echo "train-starter: models/starter is new; delete $WORK to train it again" >&2

@@ -23,7 +23,8 @@ def main() -> None:
     shutil.rmtree(ADAPTER, ignore_errors=True)
     model = AutoModelForSequenceClassification.from_pretrained(BASE)
     lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS, r=4, lora_alpha=16, lora_dropout=0.1, target_modules=["q_lin", "v_lin", "lin1"],
+        task_type=TaskType.SEQ_CLS, r=4, lora_alpha=16, lora_dropout=0.1,
+        target_modules=["q_lin", "v_lin", "lin1", "word_embeddings"],
     )
     model = get_peft_model(model, lora).eval()
     torch.manual_seed(7)

@@ -206,7 +206,10 @@ fn metrics(manifest: &Manifest) -> String {
     metrics.sort_by_key(|(name, _)| *name);
     metrics
         .iter()
-        .map(|(name, value)| format!("{name} {value:.4}"))
+        .map(|(name, &value)| {
+            let is_count = value > 1.0 && value.fract() == 0.0;
+            format!("{name} {value:.*}", if is_count { 0 } else { 4 })
+        })
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -1,17 +1,19 @@
 //! Low-rank adapters (Hu et al. 2021, LoRA) in the layout of Hugging Face's PEFT.
 //!
-//! A linear layer `y = Wx + b` becomes `y = Wx + b + α/r · B A dropout(x)`, with `W` and `b` frozen, `A` drawn and `B` 0. A folder holds
+//! A linear layer `y = Wx + b` becomes `y = Wx + b + α/r · B A dropout(x)`, with `W` and `b` frozen, `A` drawn and `B` 0. A word's
+//! vector `e` becomes `e + α/r · B a`, where `a` is the word's column of `A`; there `A` is 0 and `B` drawn. A folder holds
 //!
 //! ```text
 //! adapter_config.json         what is adapted and how
-//! adapter_model.safetensors   base_model.model.<layer>.lora_A.weight [r, in], ….lora_B.weight [out, r], and the classifier's tensors whole
+//! adapter_model.safetensors   base_model.model.<layer>.lora_A.weight [r, in], ….lora_B.weight [out, r],
+//!                             ….word_embeddings.lora_embedding_A [r, words], ….lora_embedding_B [dim, r], and the classifier's tensors whole
 //! config.json                 the network's, for the names of the classes
 //! ```
 //!
 //! PEFT's `modules_to_save = ["classifier"]` matches every module whose name ends so, for DistilBERT `pre_classifier` too. Both are
 //! saved, whether or not both were trained.
 //!
-//! Deliberately absent: adapters of embeddings, trained biases, DoRA, ranks that differ between layers.
+//! Deliberately absent: adapters of positions, trained biases, DoRA, ranks that differ between layers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,11 +33,33 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// What stands before a module's name in PEFT's files.
 const PREFIX: &str = "base_model.model.";
-const A: &str = ".lora_A.weight";
-const B: &str = ".lora_B.weight";
 
-/// The linear layers of a block that can be adapted.
-pub const TARGETS: [&str; 6] = ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"];
+/// What the two matrices of an adapter are called behind the name of what they adapt.
+struct Names {
+    a: &'static str,
+    b: &'static str,
+    /// Whether the weight is `[in, out]`, as a table of vectors is, and not `[out, in]`.
+    table: bool,
+}
+
+const KINDS: [Names; 2] = [
+    Names {
+        a: ".lora_A.weight",
+        b: ".lora_B.weight",
+        table: false,
+    },
+    Names {
+        a: ".lora_embedding_A",
+        b: ".lora_embedding_B",
+        table: true,
+    },
+];
+
+/// The target that is the table of words' vectors.
+pub(crate) const WORDS: &str = "word_embeddings";
+
+/// What can be adapted: the linear layers of every block, and the words' vectors.
+pub const TARGETS: [&str; 7] = ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2", WORDS];
 
 /// Which layers are adapted, and how strongly.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +91,7 @@ impl Lora {
         match self.targets.iter().find(|name| !TARGETS.contains(&name.as_str())) {
             None => Ok(()),
             Some(unknown) => Err(Error::Input(format!(
-                "DistilBERT has no linear layer {unknown:?} to adapt; known are: {}",
+                "DistilBERT has no {unknown:?} to adapt; known are: {}",
                 TARGETS.join(", ")
             ))),
         }
@@ -83,40 +107,44 @@ impl Lora {
 /// Whether a variable of an adapted network belongs to an adapter.
 #[must_use]
 pub fn is_adapter(name: &str) -> bool {
-    name.ends_with(A) || name.ends_with(B)
+    KINDS
+        .iter()
+        .any(|names| name.ends_with(names.a) || name.ends_with(names.b))
 }
 
 /// Adds each adapter to the weight it adapts and takes it away, so that what is left is a plain network's tensors.
 pub fn merge_into(tensors: &mut HashMap<String, Tensor>, scale: f64) -> Result<(), Error> {
-    let adapted: Vec<String> = tensors
-        .keys()
-        .filter_map(|name| name.strip_suffix(A))
-        .map(str::to_owned)
-        .collect();
-    for layer in adapted {
-        let mut take = |name: String| {
-            tensors
-                .remove(&name)
-                .ok_or_else(|| Error::Input(format!("the adapter of {layer} has no tensor {name}")))
-        };
-        let (a, b, weight) = (
-            take(format!("{layer}{A}"))?,
-            take(format!("{layer}{B}"))?,
-            take(format!("{layer}.weight"))?,
-        );
-        let merged = no_grad(|| -> Result<Tensor, Error> {
-            let change = b.f_to_kind(Kind::Float)?.f_matmul(&a.f_to_kind(Kind::Float)?)?;
-            let change = change.f_mul_scalar(scale)?;
-            if change.size() != weight.size() {
-                return Err(Error::Input(format!(
-                    "the adapter of {layer} has the shape {:?}, its weight {:?}: it is of another model",
-                    change.size(),
-                    weight.size()
-                )));
-            }
-            Ok(weight.f_to_kind(Kind::Float)?.f_add(&change)?)
-        })?;
-        tensors.insert(format!("{layer}.weight"), merged);
+    for names in &KINDS {
+        let adapted: Vec<String> = tensors
+            .keys()
+            .filter_map(|name| name.strip_suffix(names.a))
+            .map(str::to_owned)
+            .collect();
+        for layer in adapted {
+            let mut take = |name: String| {
+                tensors
+                    .remove(&name)
+                    .ok_or_else(|| Error::Input(format!("the adapter of {layer} has no tensor {name}")))
+            };
+            let (a, b, weight) = (
+                take(format!("{layer}{}", names.a))?,
+                take(format!("{layer}{}", names.b))?,
+                take(format!("{layer}.weight"))?,
+            );
+            let merged = no_grad(|| -> Result<Tensor, Error> {
+                let change = b.f_to_kind(Kind::Float)?.f_matmul(&a.f_to_kind(Kind::Float)?)?;
+                let change = if names.table { change.f_tr()? } else { change }.f_mul_scalar(scale)?;
+                if change.size() != weight.size() {
+                    return Err(Error::Input(format!(
+                        "the adapter of {layer} has the shape {:?}, its weight {:?}: it is of another model",
+                        change.size(),
+                        weight.size()
+                    )));
+                }
+                Ok(weight.f_to_kind(Kind::Float)?.f_add(&change)?)
+            })?;
+            tensors.insert(format!("{layer}.weight"), merged);
+        }
     }
     match tensors.keys().find(|name| is_adapter(name)) {
         None => Ok(()),

@@ -19,7 +19,7 @@ use tch::{
 pub use masked::{MaskedLm, load_masked, save_masked};
 
 pub use crate::weights::Storage;
-use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, lora::Lora, native, weights};
+use crate::{checkpoint::Checkpoint, config::Config, error::Error, layout, lora, lora::Lora, native, weights};
 
 /// The epsilon of every layer norm, fixed in DistilBERT.
 pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-12;
@@ -55,6 +55,33 @@ impl Adapter {
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor, Error> {
         let none: Option<&Tensor> = None;
         let narrow = dropout(x.shallow_clone(), self.dropout, train)?.f_linear(&self.a, none)?;
+        Ok(narrow.f_linear(&self.b, none)?.f_mul_scalar(self.scale)?)
+    }
+}
+
+/// What LoRA adds to the words' vectors.
+struct WordsAdapter {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
+}
+
+impl WordsAdapter {
+    /// Drawn as PEFT draws it: `A` 0, `B` normal, so that the vectors begin as they were.
+    fn new(path: &nn::Path, of: &Tensor, lora: &Lora) -> Result<WordsAdapter, Error> {
+        let (words, dim) = of.size2()?;
+        let rank = lora.rank as i64;
+        let b = Init::Randn { mean: 0.0, stdev: 1.0 };
+        Ok(WordsAdapter {
+            a: path.f_var("lora_embedding_A", &[rank, words], Init::Const(0.0))?,
+            b: path.f_var("lora_embedding_B", &[dim, rank], b)?,
+            scale: lora.scale(),
+        })
+    }
+
+    fn forward(&self, ids: &Tensor) -> Result<Tensor, Error> {
+        let none: Option<&Tensor> = None;
+        let narrow = Tensor::f_embedding(&self.a.f_tr()?, ids, -1, false, false)?;
         Ok(narrow.f_linear(&self.b, none)?.f_mul_scalar(self.scale)?)
     }
 }
@@ -187,6 +214,7 @@ fn attention_with_dropout(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, p: 
 struct Backbone {
     config: Config,
     words: Tensor,
+    words_adapter: Option<WordsAdapter>,
     positions: Tensor,
     norm: LayerNorm,
     blocks: Vec<Block>,
@@ -210,6 +238,7 @@ impl Backbone {
         let layers = &backbone / "transformer" / "layer";
         Ok(Backbone {
             words,
+            words_adapter: None,
             positions: (&embeddings / "position_embeddings").f_var(
                 "weight",
                 &[config.max_position_embeddings as i64, dim as i64],
@@ -234,7 +263,10 @@ impl Backbone {
                 self.positions.size()[0]
             )));
         }
-        let words = Tensor::f_embedding(&self.words, ids, -1, false, false)?;
+        let mut words = Tensor::f_embedding(&self.words, ids, -1, false, false)?;
+        if let Some(adapter) = &self.words_adapter {
+            words = words.f_add(&adapter.forward(ids)?)?;
+        }
         let x = self
             .norm
             .forward(&words.f_add(&self.positions.f_narrow(0, 0, length)?)?)?;
@@ -288,7 +320,13 @@ impl Network {
     /// the caller's.
     pub fn adapt(&mut self, path: &nn::Path, lora: &Lora) -> Result<(), Error> {
         lora.validate()?;
-        let layers = path / "distilbert" / "transformer" / "layer";
+        let adapted = |name: &str| lora.targets.iter().any(|target| target == name);
+        let backbone = path / "distilbert";
+        if adapted(lora::WORDS) {
+            let path = &backbone / "embeddings" / lora::WORDS;
+            self.backbone.words_adapter = Some(WordsAdapter::new(&path, &self.backbone.words, lora)?);
+        }
+        let layers = &backbone / "transformer" / "layer";
         for (i, block) in self.backbone.blocks.iter_mut().enumerate() {
             let layer = &layers / i;
             for (part, name, linear) in [
@@ -299,7 +337,7 @@ impl Network {
                 ("ffn", "lin1", &mut block.lin1),
                 ("ffn", "lin2", &mut block.lin2),
             ] {
-                if lora.targets.iter().any(|target| target == name) {
+                if adapted(name) {
                     linear.adapter = Some(Adapter::new(&(&layer / part / name), linear, lora)?);
                 }
             }

@@ -54,11 +54,11 @@ fn adapted() -> (VarStore, Network, Lora) {
         rank: 4,
         alpha: 16.0,
         dropout: 0.1,
-        targets: ["q_lin", "v_lin", "lin1"].map(str::to_owned).to_vec(),
+        targets: ["q_lin", "v_lin", "lin1", "word_embeddings"].map(str::to_owned).to_vec(),
     };
     network.adapt(&store.root(), &lora).unwrap();
     for (name, variable) in store.variables() {
-        if name.ends_with("lora_B.weight") {
+        if name.ends_with("lora_B.weight") || name.ends_with("lora_embedding_A") {
             let drawn = Tensor::rand(variable.size(), (Kind::Float, tch::Device::Cpu)) - 0.5;
             network::set(&store, &name, &drawn).unwrap();
         }

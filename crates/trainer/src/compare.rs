@@ -175,11 +175,12 @@ pub(crate) fn compare(options: &CompareOptions) -> anyhow::Result<String> {
 fn answer_all(options: &CompareOptions) -> anyhow::Result<(Vec<String>, Vec<Scored>, Labels, Clusters)> {
     let (threads, device) = (options.machine.apply()?, options.machine.device()?);
     let metadata = &options.metadata.columns;
-    let open = |name: &String| match name.as_str() {
-        "baseline" => Ok(Contestant::baseline(Kind::Tfidf, metadata)),
-        "hybrid" => Ok(Contestant::baseline(Kind::Hybrid, metadata)),
-        folder => Contestant::open(Path::new(folder), device),
+    let kind = |name: &str| [Kind::Tfidf, Kind::Hybrid].into_iter().find(|kind| kind.name() == name);
+    let open = |name: &String| match kind(name) {
+        Some(kind) => Ok(Contestant::baseline(kind, metadata)),
+        None => Contestant::open(Path::new(name), device),
     };
+    let folders = options.contestants.iter().filter(|name| kind(name).is_none());
     let mut known: Option<Labels> = None;
     for name in &options.contestants {
         if let Some(labels) = open(name)?.labels()? {
@@ -198,6 +199,7 @@ fn answer_all(options: &CompareOptions) -> anyhow::Result<(Vec<String>, Vec<Scor
     let reading = Reading {
         data: &options.data,
         selection: &options.selection,
+        checkpoints: &folders.map(PathBuf::from).collect::<Vec<_>>(),
         columns: &options.columns,
         kept: metadata.iter().cloned().chain(cluster.map(str::to_owned)).collect(),
     };

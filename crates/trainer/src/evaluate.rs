@@ -18,7 +18,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use understudy_corpus::{Labels, Metrics};
 use understudy_protocol::v1;
 
@@ -26,6 +26,7 @@ use crate::card::{self, Answers, Origin};
 use crate::data::ColumnOptions;
 use crate::model::Model;
 use crate::outputs::Outputs;
+use crate::recipe::{self, RecipeOptions};
 use crate::train::Machine;
 use answers::{Contestant, Kind, Reading};
 use figures::Evaluation;
@@ -61,15 +62,63 @@ pub(crate) struct Selection {
     /// Which split: what the file's column `split` says, or, without one, what `train` with the same seed and shares set aside
     #[arg(long, value_enum, default_value = "test")]
     pub(crate) split: Part,
-    /// Seed of the split, if the file has no such column
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Share held out for validation, if the file has no such column
-    #[arg(long, default_value_t = 0.1)]
-    pub(crate) validation_share: f64,
-    /// Share held out for the test, if the file has no such column
-    #[arg(long, default_value_t = 0.1)]
-    pub(crate) test_share: f64,
+    /// Seed of the split, if the file has no such column [default: that of the checkpoint's recipe, else 1]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Share held out for validation, if the file has no such column [default: that of the checkpoint's recipe, else 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) validation_share: Option<f64>,
+    /// Share held out for the test, if the file has no such column [default: that of the checkpoint's recipe, else 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) test_share: Option<f64>,
+}
+
+impl Selection {
+    /// How to split a file that does not name its splits: as the flags say, else as `train` did for these checkpoints, which must
+    /// have been split alike.
+    fn drawn(&self, checkpoints: &[PathBuf]) -> anyhow::Result<Drawn> {
+        let mut drawn: Option<(&Path, Drawn)> = None;
+        for folder in checkpoints {
+            let path = folder.join("recipe.toml");
+            let recipe: RecipeOptions = recipe::read(path.exists().then_some(path.as_path()))?;
+            let own = self.over(&recipe);
+            match drawn {
+                None => drawn = Some((folder, own)),
+                Some((other, known)) => ensure!(
+                    known == own,
+                    "{} and {} were trained on other splits of their data ({known}; {own}): what one has learnt would be in the \
+                     other's test. Give data with a column split, or say how to split by --seed, --validation-share and --test-share",
+                    other.display(),
+                    folder.display()
+                ),
+            }
+        }
+        Ok(drawn.map_or_else(|| self.over(&RecipeOptions::default()), |(_, drawn)| drawn))
+    }
+
+    fn over(&self, recipe: &RecipeOptions) -> Drawn {
+        let share = |flag: Option<f64>, recipe: Option<f64>| flag.or(recipe).unwrap_or(0.1);
+        Drawn {
+            seed: self.seed.or(recipe.seed).unwrap_or(1),
+            validation: share(self.validation_share, recipe.validation_share),
+            test: share(self.test_share, recipe.test_share),
+        }
+    }
+}
+
+/// How a file is split that does not name its splits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Drawn {
+    seed: u64,
+    validation: f64,
+    test: f64,
+}
+
+impl std::fmt::Display for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seed, validation, test } = self;
+        write!(f, "seed {seed}, shares {validation} and {test}")
+    }
 }
 
 /// How to draw for intervals.
@@ -144,6 +193,7 @@ pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<String> {
     let reading = Reading {
         data: &options.data,
         selection: &options.selection,
+        checkpoints: options.checkpoint.as_slice(),
         columns: &options.columns,
         kept: metadata
             .iter()
@@ -198,8 +248,9 @@ pub(crate) fn renew(old: Option<v1::Manifest>, model: &Model) -> anyhow::Result<
     Ok(card)
 }
 
-/// Measures a model on the selected part of a file.
+/// Measures the model of a checkpoint folder on the selected part of a file.
 pub(crate) fn measure(
+    folder: &Path,
     model: &Model,
     data: &Path,
     selection: &Selection,
@@ -208,6 +259,7 @@ pub(crate) fn measure(
     let reading = Reading {
         data,
         selection,
+        checkpoints: &[folder.to_owned()],
         columns: &ColumnOptions::default(),
         kept: Vec::new(),
     };

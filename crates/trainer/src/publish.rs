@@ -90,7 +90,7 @@ fn describe(options: &PublishOptions) -> anyhow::Result<v1::Manifest> {
     // Golden examples are always fresh: an old card must not make a worker refuse good weights.
     let mut card = evaluate::renew(old.clone(), &model)?;
     if let Some(data) = &options.data {
-        let (metrics, answers) = evaluate::measure(&model, data, &options.selection, threads)?;
+        let (metrics, answers) = evaluate::measure(folder, &model, data, &options.selection, threads)?;
         card::measured(&mut card, &metrics, &answers);
     } else if let Some(old) = old {
         card.metrics = old.metrics;

@@ -160,7 +160,7 @@ recipe! { Recipe, RecipeOptions:
         lora_alpha: f64 = 32.0;
         /// Dropout of the adapters' inputs [default: 0.1]
         lora_dropout: f64 = 0.1;
-        /// Linear layers that are adapted, of q_lin, k_lin, v_lin, out_lin, lin1 and lin2, with commas [default: q_lin,v_lin]
+        /// What is adapted, with commas: the linear layers q_lin, k_lin, v_lin, out_lin, lin1 and lin2, and word_embeddings [default: q_lin,v_lin]
         lora_targets: String = "q_lin,v_lin".to_owned();
         /// What of the classifier is trained: its last layer, or pre_classifier too [default: classifier]
         lora_head: Head = Head::Classifier;

@@ -218,9 +218,9 @@ pub(crate) fn retrain(options: RetrainOptions, world: &World, stop: &Stop) -> an
             data: Some(test),
             selection: Selection {
                 split: Part::All,
-                seed: recipe.seed,
-                validation_share: recipe.validation_share,
-                test_share: recipe.test_share,
+                seed: None,
+                validation_share: None,
+                test_share: None,
             },
             machine: options.machine.clone(),
         };

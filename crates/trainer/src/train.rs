@@ -125,7 +125,7 @@ impl Machine {
         }
         ensure!(
             self.device == DeviceChoice::Auto,
-            "there is no CUDA device to be used: CUDA needs a driver and the libraries of PyTorch 2.11.0 on LD_LIBRARY_PATH              (its torch/lib); or take --device cpu"
+            "there is no CUDA device to be used: CUDA needs a driver and the libraries of PyTorch 2.11.0 on LD_LIBRARY_PATH (its torch/lib); or take --device cpu"
         );
         Ok(Device::Cpu)
     }

@@ -10,7 +10,7 @@ use understudy_corpus::{
 };
 use understudy_distilbert::Checkpoint;
 
-use super::{Part, Selection};
+use super::{Drawn, Part, Selection};
 use crate::data::{self, ColumnOptions};
 use crate::model::{Model, softmax};
 
@@ -18,6 +18,8 @@ use crate::model::{Model, softmax};
 pub(crate) struct Reading<'a> {
     pub(crate) data: &'a Path,
     pub(crate) selection: &'a Selection,
+    /// Those that are asked.
+    pub(crate) checkpoints: &'a [PathBuf],
     pub(crate) columns: &'a ColumnOptions,
     /// Columns of metadata, then those for slices and clusters.
     pub(crate) kept: Vec<String>,
@@ -44,7 +46,8 @@ impl Reading<'_> {
         };
         let load = |limits: &Limits| load_labelled_columns(self.data, &columns, labels, limits);
         let mut set = load(&Limits::evaluation())?;
-        if self.selection.split != Part::All && set.examples.iter().all(|example| example.split.is_none()) {
+        let names_splits = set.examples.iter().any(|example| example.split.is_some());
+        if self.selection.split != Part::All && !names_splits {
             // What `train` set aside is found again only among the examples that it had.
             set = load(&Limits::training())?;
         }
@@ -59,11 +62,12 @@ impl Reading<'_> {
                 kept,
             });
         }
-        let fractions = Fractions {
-            validation: self.selection.validation_share,
-            test: self.selection.test_share,
+        let Drawn { seed, validation, test } = if names_splits {
+            self.selection.drawn(&[])?
+        } else {
+            self.selection.drawn(self.checkpoints)?
         };
-        let splits = split(set.examples, fractions, self.selection.seed)?;
+        let splits = split(set.examples, Fractions { validation, test }, seed)?;
         let measured = match self.selection.split {
             Part::Train => splits.train.clone(),
             Part::Validation => splits.validation.clone(),

@@ -75,6 +75,7 @@ fn figures_slices_temperature_and_mistakes() {
     let parts = Reading {
         data: &data,
         selection: &options.selection,
+        checkpoints: &[],
         columns: &options.columns,
         kept: ["stars", "film"].map(str::to_owned).to_vec(),
     }
@@ -165,20 +166,35 @@ fn the_measured_part_is_what_train_set_aside() {
         .collect();
     std::fs::write(&data, format!("review,label\n{rows}")).unwrap();
     let file = data.display().to_string();
-    let options = options(&["--baseline", "--data", &file, "--seed", "5"]);
-    let reading = Reading {
-        data: &data,
-        selection: &options.selection,
-        columns: &options.columns,
-        kept: Vec::new(),
+    let trained = |name: &str, recipe: &str| {
+        let checkpoint = folder.path().join(name);
+        std::fs::create_dir(&checkpoint).unwrap();
+        std::fs::write(checkpoint.join("recipe.toml"), recipe).unwrap();
+        checkpoint
     };
+    let [five, six] = ["seed = 5\ntest-share = 0.2\n", "seed = 6\n"].map(|recipe| trained(&recipe[..8], recipe));
     let labels = Labels::infer(["neg", "pos"]).unwrap();
-    let parts = reading.read(Some(&labels)).unwrap();
-    let set = load_labelled_columns(&data, &Columns::default(), None, &Limits::training()).unwrap();
-    assert!(set.counts.too_short > 0);
-    let fractions = Fractions {
-        validation: 0.1,
-        test: 0.1,
+    let test = |checkpoints: &[PathBuf], flags: &[&str]| {
+        let options = options(&[&["--baseline", "--data", &file], flags].concat());
+        let reading = Reading {
+            data: &data,
+            selection: &options.selection,
+            checkpoints,
+            columns: &options.columns,
+            kept: Vec::new(),
+        };
+        Ok::<_, anyhow::Error>(reading.read(Some(&labels))?.measured)
     };
-    assert_eq!(parts.measured, split(set.examples, fractions, 5).unwrap().test);
+    let set_aside = |seed: u64, test: f64| {
+        let set = load_labelled_columns(&data, &Columns::default(), None, &Limits::training()).unwrap();
+        assert!(set.counts.too_short > 0);
+        split(set.examples, Fractions { validation: 0.1, test }, seed).unwrap().test
+    };
+    assert_eq!(test(&[], &[]).unwrap(), set_aside(1, 0.1));
+    assert_eq!(test(std::slice::from_ref(&five), &[]).unwrap(), set_aside(5, 0.2));
+    assert_eq!(test(&[five.clone()], &["--seed", "7"]).unwrap(), set_aside(7, 0.2));
+    let both = [five, six];
+    let refused = test(&both, &[]).unwrap_err().to_string();
+    assert!(refused.contains("seed 5, shares 0.1 and 0.2; seed 6, shares 0.1 and 0.1"), "{refused}");
+    assert_eq!(test(&both, &["--seed", "5", "--test-share", "0.3"]).unwrap(), set_aside(5, 0.3));
 }
