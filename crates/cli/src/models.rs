@@ -207,8 +207,8 @@ fn metrics(manifest: &Manifest) -> String {
     metrics
         .iter()
         .map(|(name, &value)| {
-            let is_count = value > 1.0 && value.fract() == 0.0;
-            format!("{name} {value:.*}", if is_count { 0 } else { 4 })
+            let decimals = if value > 1.0 && value.fract() == 0.0 { 0 } else { 4 };
+            format!("{name} {value:.decimals$}")
         })
         .collect::<Vec<_>>()
         .join(", ")

@@ -49,6 +49,7 @@ unsafe extern "C" {
     fn us_load_cuda() -> *mut c_char;
     fn us_limit_arenas(arenas: i32);
     fn us_trim_memory();
+    fn us_limit_kernels(count: *const c_char);
     fn us_find_symbol(name: *const c_char) -> *mut c_void;
 }
 
@@ -318,6 +319,12 @@ pub(crate) fn limit_arenas(arenas: i32) {
 pub(crate) fn trim_memory() {
     // SAFETY: malloc_trim is thread-safe.
     unsafe { us_trim_memory() }
+}
+
+/// Bounds the number of kernels that oneDNN keeps. Other threads must not be reading the environment.
+pub(crate) fn limit_kernels(count: &CStr) {
+    // SAFETY: the string ends with a zero byte and is copied.
+    unsafe { us_limit_kernels(count.as_ptr()) }
 }
 
 /// The address of a symbol as the dynamic loader sees it.

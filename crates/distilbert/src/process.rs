@@ -9,6 +9,9 @@ use crate::native;
 
 /// Each of malloc's arenas keeps memory of its own after a version is freed.
 const MALLOC_ARENAS: i32 = 2;
+/// In training, nearly every step has a shape of its own, and a kernel takes megabytes: oneDNN's own bound of 1,024 lets a process grow
+/// by gigabytes.
+const TRAINING_KERNELS: &CStr = c"64";
 
 /// Sets up libtorch for this process. Call it first in `main`, before threads are started; later calls do nothing.
 ///
@@ -26,6 +29,11 @@ pub fn init_process() {
             );
         }
     });
+}
+
+/// Sets up this process for training, besides [`init_process`], and as early.
+pub fn init_training() {
+    native::limit_kernels(TRAINING_KERNELS);
 }
 
 /// Sets up the calling thread for inference: the number of threads that one operation uses, and no gradients.

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <optional>
@@ -238,6 +239,9 @@ char* us_load_cuda() {
 void us_limit_arenas(int32_t arenas) { mallopt(M_ARENA_MAX, arenas); }
 
 void us_trim_memory() { malloc_trim(0); }
+
+// oneDNN reads it when it computes for the first time. What the user has set stays.
+void us_limit_kernels(const char* count) { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", count, 0); }
 
 // The address that the dynamic loader gives to a name for the whole process.
 void* us_find_symbol(const char* name) { return dlsym(RTLD_DEFAULT, name); }

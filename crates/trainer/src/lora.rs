@@ -118,7 +118,6 @@ pub(crate) fn save(model: &Model, folder: &Path, tokenizer_json: &str) -> anyhow
 }
 
 /// Parameters of an adapted network, each counted once.
-#[derive(Debug, PartialEq)]
 struct Count {
     adapters: usize,
     head: usize,
@@ -178,24 +177,36 @@ mod tests {
             labels: vec!["NEGATIVE".into(), "POSITIVE".into()],
             ..Config::default()
         };
-        let store = VarStore::new(Device::Cpu);
-        let network = Network::new(&store.root(), &config).unwrap();
         let tokenizer = crate::vocabulary::train(&["a film and a story"], 100, &[]).unwrap();
-        let mut model = Model {
-            store,
-            network,
-            tokenizer: Tokenizer::from_json(tokenizer.as_bytes(), 512).unwrap(),
-            device: Device::Cpu,
-            adapted: None,
-        };
-        let recipe = Recipe::resolve(None, RecipeOptions::default(), Beginning::Checkpoint).unwrap();
-        let told = adapt(&mut model, &recipe, Path::new("base")).unwrap();
-        let expected = Count {
-            adapters: 6 * 2 * 2 * 8 * 768,
-            head: 2 * 768 + 2,
-            all: 66_955_010 + 147_456,
-        };
-        assert_eq!(count(&model.store), expected);
-        assert!(told.contains("148994 of 67102466 parameters, 0.222%"), "{told}");
+        let attention = 6 * 2 * 2 * 8 * 768;
+        let words = 8 * (30_522 + 768);
+        for (targets, adapters, expected) in [
+            (None, attention, "148994 of 67102466 parameters, 0.222%"),
+            (
+                Some("q_lin,v_lin,word_embeddings"),
+                attention + words,
+                "399314 of 67352786 parameters, 0.593%",
+            ),
+        ] {
+            let store = VarStore::new(Device::Cpu);
+            let network = Network::new(&store.root(), &config).unwrap();
+            let mut model = Model {
+                store,
+                network,
+                tokenizer: Tokenizer::from_json(tokenizer.as_bytes(), 512).unwrap(),
+                device: Device::Cpu,
+                adapted: None,
+            };
+            let options = RecipeOptions {
+                lora_targets: targets.map(str::to_owned),
+                ..RecipeOptions::default()
+            };
+            let recipe = Recipe::resolve(None, options, Beginning::Checkpoint).unwrap();
+            let told = adapt(&mut model, &recipe, Path::new("base")).unwrap();
+            let count = count(&model.store);
+            assert_eq!((count.adapters, count.head), (adapters, 2 * 768 + 2));
+            assert_eq!(count.all, 66_955_010 + adapters);
+            assert!(told.contains(expected), "{told}");
+        }
     }
 }

@@ -105,6 +105,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     understudy_distilbert::init_process();
+    understudy_distilbert::init_training();
     understudy_telemetry::init(&arguments.log)?;
     let launch = &arguments.launch;
     match arguments.command {

@@ -306,7 +306,7 @@ fn lora_trains_a_few_parameters_is_resumed_and_merges() {
     let at = |name: &str| folder.path().join(name);
     run(folder.path(), "base", "--epochs 1.5", false).unwrap();
     let base = card::read(&at("base")).unwrap().unwrap().metrics["log_loss"];
-    let flags = "--from FOLDER/base --lora --epochs 4 --learning-rate 0.02 --lora-rank 4";
+    let flags = "--from FOLDER/base --lora --epochs 4 --learning-rate 0.02 --lora-rank 4 --lora-targets q_lin,v_lin,word_embeddings";
     assert_eq!(run(folder.path(), "whole", flags, false).unwrap(), Outcome::Finished);
     let tuned = card::read(&at("whole")).unwrap().unwrap().metrics["log_loss"];
     assert!(tuned < 0.9 * base, "{base} became {tuned}");
@@ -320,7 +320,13 @@ fn lora_trains_a_few_parameters_is_resumed_and_merges() {
     };
     let (before, after) = (weights("base"), weights("whole"));
     for (name, tensor) in &before {
-        let trained = ["q_lin.weight", "v_lin.weight", "classifier.weight", "classifier.bias"];
+        let trained = [
+            "q_lin.weight",
+            "v_lin.weight",
+            "word_embeddings.weight",
+            "classifier.weight",
+            "classifier.bias",
+        ];
         let changes = trained.iter().any(|end| name.ends_with(end)) && !name.starts_with("pre_");
         assert_eq!(tensor != &after[name], changes, "{name}");
     }
