@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Adapts a checkpoint to two other tasks three ways, and compares on their test splits: as it is, with LoRA, and fully fine-tuned. The
-# tasks are the sentences of SST-2, of which there are many, and customer reviews (CR), of which there are few.
+# tasks are the phrases of SST-2, of which there are many, and customer reviews (CR), of which there are few; each with three seeds.
 #
 #   scripts/lora-table.sh [CHECKPOINT]   [models/starter/v2]
 #
@@ -33,11 +33,14 @@ train() { # output, file, further arguments
     --train-tokens 128 --batch-size 32 --threads 1 "$@"
 }
 
-for file in sst2.tsv cr.csv; do
-  task="${file%.*}"
-  train "$task-lora" "$file" --epochs 8 --learning-rate 0.002 --lora --lora-rank 6 --lora-alpha 24 --lora-dropout 0 \
-    --lora-targets q_lin,k_lin,v_lin,out_lin,lin1,lin2
-  train "$task-full" "$file" --epochs 2 --learning-rate 0.0003
-  "$TRAINER" compare "$BASE" "$WORK/$task-lora" "$WORK/$task-full" --data "$WORK/$file" --split test --threads 1 \
-    --output "$WORK/$task.json"
+for seed in 1 2 3; do
+  for file in sst2.tsv cr.csv; do
+    task="${file%.*}" epochs=(1 2)
+    [ "$task" = sst2 ] || epochs=(8 8)
+    train "$task-lora-$seed" "$file" --seed "$seed" --epochs "${epochs[0]}" --learning-rate 0.001 --lora --lora-rank 5 --lora-alpha 5 \
+      --lora-targets q_lin,k_lin,v_lin,out_lin,lin1,lin2,word_embeddings
+    train "$task-full-$seed" "$file" --seed "$seed" --epochs "${epochs[1]}" --learning-rate 0.0003
+    "$TRAINER" compare "$BASE" "$WORK/$task-lora-$seed" "$WORK/$task-full-$seed" --data "$WORK/$file" --split test --threads 1 \
+      --output "$WORK/$task-$seed.json"
+  done
 done

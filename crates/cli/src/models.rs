@@ -205,7 +205,7 @@ fn metrics(manifest: &Manifest) -> String {
     let mut metrics: Vec<_> = manifest.metrics.iter().collect();
     metrics.sort_by_key(|(name, _)| *name);
     metrics
-        .iter()
+        .into_iter()
         .map(|(name, &value)| {
             let decimals = if value > 1.0 && value.fract() == 0.0 { 0 } else { 4 };
             format!("{name} {value:.decimals$}")

@@ -45,5 +45,7 @@ pub use config::Config;
 pub use error::Error;
 pub use native::{AdamW, Autocast, ParameterGroup, forget_gradient};
 pub use precision::{Choice, Device, Precision, Processor, choose_precision, softmax};
-pub use process::{cuda_available, init_engine_thread, init_process, init_training, mkl_override_is_active, trim_memory};
+pub use process::{
+    cuda_available, init_engine_thread, init_process, init_training, mkl_override_is_active, trim_memory,
+};
 pub use tokenizer::{Encoding, Tokenizer};

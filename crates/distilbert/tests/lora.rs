@@ -54,7 +54,9 @@ fn adapted() -> (VarStore, Network, Lora) {
         rank: 4,
         alpha: 16.0,
         dropout: 0.1,
-        targets: ["q_lin", "v_lin", "lin1", "word_embeddings"].map(str::to_owned).to_vec(),
+        targets: ["q_lin", "v_lin", "lin1", "word_embeddings"]
+            .map(str::to_owned)
+            .to_vec(),
     };
     network.adapt(&store.root(), &lora).unwrap();
     for (name, variable) in store.variables() {

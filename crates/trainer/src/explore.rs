@@ -5,6 +5,7 @@
 
 mod facts;
 mod groups;
+mod lengths;
 mod near;
 mod page;
 mod show;
@@ -21,7 +22,8 @@ use understudy_distilbert::Tokenizer;
 use crate::data::ColumnOptions;
 use crate::outputs::Outputs;
 use crate::train::Machine;
-use survey::{Survey, Surveyor};
+use facts::Survey;
+use survey::Surveyor;
 
 /// The vocabulary of the starter models, where the command is called in the repository.
 const STARTER_TOKENIZER: &str = "models/starter/v2/tokenizer.json";

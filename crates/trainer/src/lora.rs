@@ -179,13 +179,14 @@ mod tests {
         };
         let tokenizer = crate::vocabulary::train(&["a film and a story"], 100, &[]).unwrap();
         let attention = 6 * 2 * 2 * 8 * 768;
-        let words = 8 * (30_522 + 768);
-        for (targets, adapters, expected) in [
-            (None, attention, "148994 of 67102466 parameters, 0.222%"),
+        let everything = 5 * (6 * (4 * 2 * 768 + 2 * (768 + 3072)) + 30_522 + 768);
+        for (rank, targets, adapters, expected) in [
+            (None, None, attention, "148994 of 67102466 parameters, 0.222%"),
             (
-                Some("q_lin,v_lin,word_embeddings"),
-                attention + words,
-                "399314 of 67352786 parameters, 0.593%",
+                Some(5),
+                Some(lora::TARGETS.join(",")),
+                everything,
+                "572708 of 67526180 parameters, 0.848%",
             ),
         ] {
             let store = VarStore::new(Device::Cpu);
@@ -198,7 +199,8 @@ mod tests {
                 adapted: None,
             };
             let options = RecipeOptions {
-                lora_targets: targets.map(str::to_owned),
+                lora_rank: rank,
+                lora_targets: targets,
                 ..RecipeOptions::default()
             };
             let recipe = Recipe::resolve(None, options, Beginning::Checkpoint).unwrap();

@@ -23,6 +23,7 @@ mod retrain;
 mod schedule;
 mod scribe;
 mod state;
+mod steps;
 mod teacher;
 mod track;
 mod train;
@@ -38,7 +39,7 @@ use understudy_corpus::Limits;
 
 use crate::interrupt::Stop;
 use crate::parallel::{Launch, World};
-use crate::train::Outcome;
+use crate::steps::Outcome;
 
 #[derive(Debug, Parser)]
 #[command(name = "understudy-trainer", version, about)]

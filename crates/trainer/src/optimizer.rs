@@ -9,7 +9,6 @@ use tch::{Device, Tensor, no_grad};
 use understudy_distilbert::{ParameterGroup, forget_gradient};
 
 use crate::parallel::World;
-use crate::recipe::Recipe;
 
 const EPSILON: f64 = 1e-8;
 
@@ -21,24 +20,6 @@ pub(crate) struct Settings {
     pub(crate) weight_decay: f64,
     /// Longest gradient; 0: any.
     pub(crate) clip: f64,
-}
-
-impl From<&Recipe> for Settings {
-    fn from(recipe: &Recipe) -> Self {
-        let &Recipe {
-            beta1,
-            beta2,
-            weight_decay,
-            clip,
-            ..
-        } = recipe;
-        Self {
-            beta1,
-            beta2,
-            weight_decay,
-            clip,
-        }
-    }
 }
 
 struct Parameter {

@@ -13,7 +13,7 @@
 mod masking;
 mod positions;
 mod recipe;
-mod run;
+mod task;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -28,12 +28,13 @@ use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 
 use self::masking::Masking;
 use self::recipe::{PretrainRecipe, PretrainRecipeOptions};
-use self::run::{PretrainState, Run};
+use self::task::{Hidden, Prediction};
 use crate::data::ColumnOptions;
 use crate::interrupt::Stop;
 use crate::parallel::World;
-use crate::track::{TrackOptions, Tracker};
-use crate::train::{Machine, Outcome};
+use crate::state::RunState;
+use crate::steps::{self, Outcome, PlaceOptions};
+use crate::train::Machine;
 use crate::{files, state, vocabulary};
 
 /// The learning curve, and the mark of a finished run.
@@ -56,9 +57,6 @@ pub(crate) struct PretrainOptions {
     pub(crate) unlabelled: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) columns: ColumnOptions,
-    /// Folder for the checkpoint
-    #[arg(long, short, value_name = "FOLDER")]
-    pub(crate) output: PathBuf,
     /// Checkpoint to begin from, in Hugging Face's layout, instead of a new network
     #[arg(long, value_name = "FOLDER", conflicts_with = "tokenizer")]
     pub(crate) from: Option<PathBuf>,
@@ -68,21 +66,10 @@ pub(crate) struct PretrainOptions {
     /// Recipe in TOML; flags win over it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
-    /// Go on with an interrupted run in the output folder; without one begin it
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Seconds between two savings of an unfinished run
-    #[arg(
-        long,
-        env = "UNDERSTUDY_TRAINER_SAVE_EVERY",
-        default_value_t = 300,
-        value_name = "SECONDS"
-    )]
-    pub(crate) save_every: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
     #[command(flatten)]
     pub(crate) machine: Machine,
-    #[command(flatten)]
-    pub(crate) track: TrackOptions,
     #[command(flatten)]
     pub(crate) values: PretrainRecipeOptions,
 }
@@ -103,17 +90,17 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     let is_first = world.is_first();
     let say = |line: String| world.say(&line);
     if is_first {
-        prepare(&options)?;
+        options.place.prepare(CURVE)?;
     }
 
     let parent = options.from.as_deref().map(Checkpoint::open_backbone).transpose()?;
     let texts = texts::load(&options.data, &options.unlabelled, &options.columns, &recipe, &say)?;
-    let mut language = match &parent {
+    let language = match &parent {
         Some(parent) => Language::load(parent, &recipe, device, &say)?,
         None => {
             let source = vocabulary::Source {
                 given: options.tokenizer.as_deref(),
-                begun: options.resume.then_some(options.output.as_path()),
+                begun: options.place.resumed(),
                 size: recipe.vocab_size,
                 max_tokens: recipe.max_tokens,
             };
@@ -125,7 +112,7 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     recipe.precision = recipe.precision.resolve(device, language.network.config().dim);
     let tokenizer_json = language.tokenizer.to_json()?;
     if is_first {
-        files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes())?;
+        files::write_whole(&options.place.output.join("tokenizer.json"), tokenizer_json.as_bytes())?;
     }
     let positions = language.network.config().max_position_embeddings;
     ensure!(
@@ -137,52 +124,19 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     let rows = texts::rows(&texts, &tokenizer_json, &masking, &recipe, threads, &say)?;
     let parent = options.from.as_deref().and_then(Path::file_name).unwrap_or_default();
     let parent = parent.to_string_lossy().into_owned();
-    let origin = PretrainState::new(recipe, parent, texts.sha256.clone());
+    let origin = RunState::new(recipe, parent, texts.sha256.clone());
     drop(texts);
     understudy_distilbert::trim_memory();
-    let mut run = Run::begin(&options, world, &mut language, &rows, &masking, &origin)?;
-    let mut tracker = is_first
-        .then(|| Tracker::begin(&options.track, run.beginning()?))
-        .transpose()?;
-    let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
-        let folder = &options.output;
-        if outcome == Outcome::Finished && is_first {
-            finish(folder, &run.into_state())?;
-        }
-        if outcome == Outcome::Interrupted {
-            say(format!(
-                "saved in {}; the same command with --resume goes on",
-                folder.display()
-            ));
-        }
-        Ok(outcome)
-    });
-    let outcome = outcome.map_err(files::advise);
-    if let Some(tracker) = tracker {
-        tracker.end(&outcome);
-    }
-    outcome
-}
-
-fn prepare(options: &PretrainOptions) -> anyhow::Result<()> {
-    let folder = &options.output;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for (file, what) in [
-        (state::path(folder), "an unfinished run"),
-        (folder.join("config.json"), "a checkpoint"),
-    ] {
-        ensure!(
-            options.resume || !file.exists(),
-            "{} holds {what} already: choose another --output, or go on with --resume",
-            folder.display()
-        );
-    }
-    ensure!(
-        !folder.join(CURVE).exists(),
-        "the run in {0} is finished: go on from it with --from {0} and another --output, or delete that folder",
-        folder.display()
-    );
-    Ok(())
+    let task = Hidden {
+        recipe: &origin.recipe,
+        language: &language,
+        rows: &rows,
+        masking: &masking,
+        tokenizer_json: &tokenizer_json,
+    };
+    steps::run(task, world, &options.place, stop, &origin, |state| {
+        finish(&options.place.output, &state)
+    })
 }
 
 impl Language {
@@ -239,13 +193,14 @@ impl Language {
     }
 }
 
-fn finish(folder: &Path, state: &PretrainState) -> anyhow::Result<()> {
+fn finish(folder: &Path, state: &RunState<PretrainRecipe, Prediction>) -> anyhow::Result<()> {
     files::write_whole(&folder.join("recipe.toml"), toml::to_string(&state.recipe)?.as_bytes())?;
     let curve = serde_json::json!({
         "steps": state.step,
         "seconds": state.seconds.round(),
         "best": state.best,
         "history": state.history,
+        "train_loss": state.curve.points(),
         "parent": state.parent,
         "data_sha256": state.data_sha256,
     });

@@ -32,8 +32,9 @@ use crate::interrupt::Stop;
 use crate::parallel::World;
 use crate::publish::{self, PublishOptions};
 use crate::recipe::{Beginning, Recipe, RecipeOptions};
+use crate::steps::{Outcome, PlaceOptions};
 use crate::track::TrackOptions;
-use crate::train::{self, Machine, Outcome, TrainOptions};
+use crate::train::{self, Machine, TrainOptions};
 use crate::{card, data, files};
 
 /// Exit code: the new model is not good enough.
@@ -168,15 +169,17 @@ pub(crate) fn retrain(options: RetrainOptions, world: &World, stop: &Stop) -> an
             data: path,
             columns: ColumnOptions::default(),
             unlabelled: Vec::new(),
-            output: options.output.clone(),
+            place: PlaceOptions {
+                output: options.output.clone(),
+                resume: options.resume,
+                save_every: 300,
+                track: options.track.clone(),
+            },
             from: Some(options.base.clone()),
             tokenizer: None,
             label_names: Vec::new(),
             recipe: recipe_file,
-            resume: options.resume,
-            save_every: 300,
             machine: options.machine.clone(),
-            track: options.track.clone(),
             values,
         };
         if train::train(training, world, stop)? == Outcome::Interrupted {

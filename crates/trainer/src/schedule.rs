@@ -1,6 +1,6 @@
 //! The learning rate of each step.
 
-use crate::recipe::{Recipe, Schedule};
+use crate::recipe::Schedule;
 
 /// A warm-up in steps takes at most this share of them, or a short run would end before it has begun to learn.
 const WARM_UP_SHARE_MAX: f64 = 0.5;
@@ -16,13 +16,8 @@ pub(crate) struct LearningRate {
 }
 
 impl LearningRate {
-    /// For a run of `total` steps.
-    pub(crate) fn new(recipe: &Recipe, total: u64) -> Self {
-        Self::with(recipe.learning_rate, recipe.warm_up, recipe.schedule, total)
-    }
-
-    /// The same from its values: the highest rate, and the steps of the warm-up or, below 1, their share.
-    pub(crate) fn with(peak: f64, warm_up: f64, schedule: Schedule, total: u64) -> Self {
+    /// For a run of `total` steps: the highest rate, and the steps of the warm-up or, below 1, their share.
+    pub(crate) fn new(peak: f64, warm_up: f64, schedule: Schedule, total: u64) -> Self {
         let end = (total + 1) as f64;
         let warm_up = if warm_up < 1.0 {
             warm_up * end
@@ -56,17 +51,9 @@ impl LearningRate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{Beginning, RecipeOptions};
 
     fn rates(warm_up: f64, schedule: Schedule, total: u64) -> Vec<f64> {
-        let options = RecipeOptions {
-            learning_rate: Some(1.0),
-            warm_up: Some(warm_up),
-            schedule: Some(schedule),
-            ..RecipeOptions::default()
-        };
-        let recipe = Recipe::resolve(None, options, Beginning::New).unwrap();
-        let rate = LearningRate::new(&recipe, total);
+        let rate = LearningRate::new(1.0, warm_up, schedule, total);
         (0..total).map(|step| rate.at(step)).collect()
     }
 

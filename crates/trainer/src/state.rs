@@ -16,43 +16,15 @@ use crate::curve::{Curve, Point};
 use crate::files;
 use crate::optimizer::AdamW;
 use crate::parallel::World;
-use crate::recipe::{Criterion, Recipe};
+use crate::steps::Measured;
 
 const FILE: &str = "training.safetensors";
 const RUN: &str = "run";
 
-/// One evaluation on the validation split.
+/// Where a run of recipe `R` with evaluations `E` stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Evaluation {
-    pub(crate) step: u64,
-    pub(crate) epoch: f64,
-    pub(crate) train_loss: f64,
-    pub(crate) accuracy: f64,
-    pub(crate) f1: f64,
-    pub(crate) log_loss: f64,
-    /// `None` if a class has no example in the validation split.
-    pub(crate) roc_auc: Option<f64>,
-    /// Time spent on steps so far.
-    pub(crate) seconds: f64,
-}
-
-impl Evaluation {
-    /// Better by the criterion, or as good with better probabilities.
-    pub(crate) fn beats(&self, other: &Self, by: Criterion) -> bool {
-        let score = |evaluation: &Self| match by {
-            Criterion::Accuracy => evaluation.accuracy,
-            Criterion::F1 => evaluation.f1,
-            Criterion::RocAuc => evaluation.roc_auc.unwrap_or(0.0),
-            Criterion::LogLoss => -evaluation.log_loss,
-        };
-        (score(self), -self.log_loss) > (score(other), -other.log_loss)
-    }
-}
-
-/// Where a run stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunState {
-    pub(crate) recipe: Recipe,
+pub(crate) struct RunState<R, E> {
+    pub(crate) recipe: R,
     pub(crate) parent: String,
     pub(crate) data_sha256: BTreeMap<String, String>,
     /// Steps done.
@@ -62,9 +34,9 @@ pub(crate) struct RunState {
     /// The loss of each.
     pub(crate) curve: Curve,
     /// Sum and number of the losses since the last evaluation.
-    pub(crate) recent: (f64, u64),
-    pub(crate) history: Vec<Evaluation>,
-    pub(crate) best: Option<Evaluation>,
+    recent: (f64, u64),
+    pub(crate) history: Vec<E>,
+    pub(crate) best: Option<E>,
 }
 
 /// The state's place in an output folder.
@@ -73,7 +45,7 @@ pub(crate) fn path(folder: &Path) -> PathBuf {
 }
 
 /// Saves a run.
-pub(crate) fn save<R: Serialize>(folder: &Path, run: &R, mut tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
+pub(crate) fn save(folder: &Path, run: &impl Serialize, mut tensors: Vec<(String, Tensor)>) -> anyhow::Result<()> {
     tensors.push((RUN.to_owned(), Tensor::f_from_slice(toml::to_string(run)?.as_bytes())?));
     files::replace(&path(folder), |partial| {
         Ok(Tensor::write_safetensors(&tensors, partial)?)
@@ -81,7 +53,7 @@ pub(crate) fn save<R: Serialize>(folder: &Path, run: &R, mut tensors: Vec<(Strin
 }
 
 /// Reads a saved run, if there is one.
-pub(crate) fn load<R: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<(R, HashMap<String, Tensor>)>> {
+fn load<S: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<(S, HashMap<String, Tensor>)>> {
     let path = path(folder);
     if !path.exists() {
         return Ok(None);
@@ -99,18 +71,21 @@ pub(crate) fn load<R: DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<
 
 /// Where a run begins: with what the first process has saved in the folder that is `resumed`, if it has, else `new`. All processes get
 /// its parameters and moments.
-pub(crate) fn begin<R: Serialize + DeserializeOwned>(
+pub(crate) fn begin<R, E>(
     world: &World,
     resumed: Option<&Path>,
-    new: &R,
-    check_same: impl Fn(&R, &R) -> anyhow::Result<()>,
+    new: &RunState<R, E>,
     optimizer: &mut AdamW,
-) -> anyhow::Result<R> {
+) -> anyhow::Result<RunState<R, E>>
+where
+    R: Serialize + DeserializeOwned,
+    E: Serialize + DeserializeOwned,
+{
     let resumed = resumed.filter(|_| world.is_first());
-    let saved = resumed.map(load::<R>).transpose()?.flatten();
+    let saved = resumed.map(load::<RunState<R, E>>).transpose()?.flatten();
     let run = saved.as_ref().map_or(new, |(run, _)| run);
-    let run = toml::from_str(&world.text_of_first(toml::to_string(run)?)?)?;
-    match check_same(&run, new) {
+    let run: RunState<R, E> = toml::from_str(&world.text_of_first(toml::to_string(run)?)?)?;
+    match run.check_same(new) {
         Err(error) if world.is_first() => return Err(error),
         Err(_) => bail!(
             "the first process has other data or another recipe: all must see the same files and get the same flags"
@@ -126,21 +101,9 @@ pub(crate) fn begin<R: Serialize + DeserializeOwned>(
     Ok(run)
 }
 
-/// Refuses a recipe that differs from that of the interrupted run.
-pub(crate) fn check_same_recipe(before: &impl Serialize, now: &impl Serialize) -> anyhow::Result<()> {
-    let (before, now) = (toml::to_string(before)?, toml::to_string(now)?);
-    for (before, now) in before.lines().zip(now.lines()) {
-        ensure!(
-            before == now,
-            "the interrupted run had `{before}`, this one has `{now}`: give the same recipe, or another --output"
-        );
-    }
-    Ok(())
-}
-
-impl RunState {
+impl<R, E> RunState<R, E> {
     /// Before the first step.
-    pub(crate) fn new(recipe: Recipe, parent: String, data_sha256: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(recipe: R, parent: String, data_sha256: BTreeMap<String, String>) -> Self {
         Self {
             recipe,
             parent,
@@ -166,87 +129,52 @@ impl RunState {
         self.recent = (self.recent.0 + loss, self.recent.1 + 1);
     }
 
-    /// Takes an evaluation into the history. Returns whether it is the best so far.
-    pub(crate) fn evaluated(&mut self, evaluation: &Evaluation) -> bool {
-        self.recent = (0.0, 0);
-        self.history.push(evaluation.clone());
-        let by = self.recipe.best_by;
-        let best = self.best.as_ref().is_none_or(|best| evaluation.beats(best, by));
-        if best {
-            self.best = Some(evaluation.clone());
-        }
-        best
-    }
-
-    /// Whether so many evaluations in a row have not been the best that the recipe has no more patience.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let Some(best) = &self.best else { return false };
-        let since = self.history.iter().rev().take_while(|e| e.step > best.step).count();
-        self.recipe.patience > 0 && since >= self.recipe.patience
-    }
-
-    /// Refuses to go on with another recipe, parent or other data than it began with.
-    pub(crate) fn check_same(&self, now: &Self) -> anyhow::Result<()> {
-        if self.data_sha256 != now.data_sha256 {
-            bail!(
-                "the interrupted run had other data: {:?}, now {:?}: give the same, or another --output",
-                self.data_sha256,
-                now.data_sha256
-            );
-        }
-        if self.parent != now.parent {
-            bail!(
-                "the interrupted run began from {:?}, this one from {:?}",
-                self.parent,
-                now.parent
-            );
-        }
-        check_same_recipe(&self.recipe, &now.recipe)
+    /// Mean of the losses since the last evaluation.
+    pub(crate) fn train_loss(&self) -> f64 {
+        self.recent.0 / self.recent.1 as f64
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recipe::{Beginning, RecipeOptions};
-
-    #[test]
-    fn the_best_is_chosen_by_the_criterion_and_patience_ends() {
-        let evaluation = |step, accuracy, f1, roc_auc, log_loss| Evaluation {
-            step,
-            epoch: 1.0,
-            train_loss: 0.5,
-            accuracy,
-            f1,
-            log_loss,
-            roc_auc: Some(roc_auc),
-            seconds: 1.0,
-        };
-        let history = [
-            evaluation(1, 0.9, 0.5, 0.6, 0.7),
-            evaluation(2, 0.8, 0.6, 0.6, 0.6),
-            evaluation(3, 0.8, 0.5, 0.7, 0.5),
-            evaluation(4, 0.9, 0.5, 0.5, 0.4),
-        ];
-        for (by, best, stuck) in [
-            (Criterion::Accuracy, 4, [false, false, true, false]),
-            (Criterion::F1, 2, [false, false, false, true]),
-            (Criterion::RocAuc, 3, [false; 4]),
-            (Criterion::LogLoss, 4, [false; 4]),
-        ] {
-            let options = RecipeOptions {
-                best_by: Some(by),
-                patience: Some(2),
-                ..RecipeOptions::default()
-            };
-            let recipe = Recipe::resolve(None, options, Beginning::New).unwrap();
-            let mut run = RunState::new(recipe, String::new(), BTreeMap::new());
-            let seen = history.clone().map(|evaluation| {
-                run.evaluated(&evaluation);
-                run.is_stuck()
-            });
-            assert_eq!(run.best.unwrap().step, best, "{by:?}");
-            assert_eq!(seen, stuck, "{by:?}");
+impl<R: Serialize, E> RunState<R, E> {
+    /// Refuses to go on with another recipe, parent or other data than it began with.
+    fn check_same(&self, now: &Self) -> anyhow::Result<()> {
+        ensure!(
+            self.data_sha256 == now.data_sha256,
+            "the interrupted run had other data: {:?}, now {:?}: give the same, or another --output",
+            self.data_sha256,
+            now.data_sha256
+        );
+        ensure!(
+            self.parent == now.parent,
+            "the interrupted run began from {:?}, this one from {:?}: give the same --from, or another --output",
+            self.parent,
+            now.parent
+        );
+        let (before, now) = (toml::to_string(&self.recipe)?, toml::to_string(&now.recipe)?);
+        for (before, now) in before.lines().zip(now.lines()) {
+            ensure!(
+                before == now,
+                "the interrupted run had `{before}`, this one has `{now}`: give the same recipe, or another --output"
+            );
         }
+        Ok(())
+    }
+}
+
+impl<R, E: Measured> RunState<R, E> {
+    /// Takes an evaluation into the history.
+    pub(crate) fn evaluated(&mut self, evaluation: E, is_best: bool) {
+        self.recent = (0.0, 0);
+        if is_best {
+            self.best = Some(evaluation.clone());
+        }
+        self.history.push(evaluation);
+    }
+
+    /// Whether so many evaluations in a row have not been the best; `patience` 0 is without end.
+    pub(crate) fn is_stuck(&self, patience: usize) -> bool {
+        let Some(best) = &self.best else { return false };
+        let worse = self.history.iter().rev().take_while(|e| e.step() > best.step());
+        patience > 0 && worse.count() >= patience
     }
 }

@@ -26,7 +26,7 @@ use anyhow::{Context, ensure};
 use prost_types::Timestamp;
 
 use crate::files;
-use crate::train::Outcome;
+use crate::steps::Outcome;
 use mlflow::Mlflow;
 use record::{Measured, Record, Status};
 pub(crate) use runs::{Command, run};

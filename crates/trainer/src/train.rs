@@ -9,7 +9,7 @@
 
 mod inputs;
 mod loss;
-mod run;
+mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,6 +22,9 @@ use understudy_distilbert::Checkpoint;
 use understudy_distilbert::network::Storage;
 
 use self::inputs::{Parent, Validation};
+use self::loss::Loss;
+use self::task::Classification;
+pub(crate) use self::task::Evaluation;
 use crate::card::{self, Origin};
 use crate::data::{self, ColumnOptions};
 use crate::interrupt::Stop;
@@ -29,7 +32,7 @@ use crate::model::Model;
 use crate::parallel::World;
 use crate::recipe::{Beginning, Recipe, RecipeOptions, Store};
 use crate::state::RunState;
-use crate::track::{TrackOptions, Tracker};
+use crate::steps::{self, Outcome, PlaceOptions};
 use crate::{files, lora, state};
 
 /// Where things lie and what they run on.
@@ -43,9 +46,6 @@ pub(crate) struct TrainOptions {
     /// Reviews without labels, for the vocabulary and for distillation; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) unlabelled: Vec<PathBuf>,
-    /// Folder for the checkpoint
-    #[arg(long, short, value_name = "FOLDER")]
-    pub(crate) output: PathBuf,
     /// Checkpoint to begin from, in Hugging Face's layout, instead of a new model
     #[arg(long, value_name = "FOLDER", conflicts_with = "tokenizer")]
     pub(crate) from: Option<PathBuf>,
@@ -58,21 +58,10 @@ pub(crate) struct TrainOptions {
     /// Recipe in TOML; flags win over it
     #[arg(long, value_name = "FILE")]
     pub(crate) recipe: Option<PathBuf>,
-    /// Go on with an interrupted run in the output folder; without one begin it
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Seconds between two savings of an unfinished run
-    #[arg(
-        long,
-        env = "UNDERSTUDY_TRAINER_SAVE_EVERY",
-        default_value_t = 300,
-        value_name = "SECONDS"
-    )]
-    pub(crate) save_every: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceOptions,
     #[command(flatten)]
     pub(crate) machine: Machine,
-    #[command(flatten)]
-    pub(crate) track: TrackOptions,
     #[command(flatten)]
     pub(crate) values: RecipeOptions,
 }
@@ -131,15 +120,6 @@ impl Machine {
     }
 }
 
-/// How `train` ended.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(crate) enum Outcome {
-    /// The checkpoint is there.
-    Finished,
-    /// The state is saved.
-    Interrupted,
-}
-
 /// Trains, until the end or until `stop`.
 pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow::Result<Outcome> {
     let beginning = match options.from {
@@ -152,7 +132,7 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     let is_first = world.is_first();
     let say = |line: String| world.say(&line);
     if is_first {
-        prepare(&options)?;
+        options.place.prepare(card::FILE)?;
     }
 
     let parent = options.from.as_deref().map(Parent::open).transpose()?;
@@ -191,7 +171,8 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     recipe.precision = recipe.precision.resolve(device, model.network.config().dim);
     let tokenizer_json = model.tokenizer.to_json()?;
     if is_first {
-        files::write_whole(&options.output.join("tokenizer.json"), tokenizer_json.as_bytes()).map_err(files::advise)?;
+        files::write_whole(&options.place.output.join("tokenizer.json"), tokenizer_json.as_bytes())
+            .map_err(files::advise)?;
     }
 
     let (examples, validation) = inputs::prepare_rows(&data, &recipe, &model, threads, &say)?;
@@ -200,52 +181,26 @@ pub(crate) fn train(options: TrainOptions, world: &World, stop: &Stop) -> anyhow
     drop(data);
     // The texts and the teacher took more than the network will.
     understudy_distilbert::trim_memory();
-    let mut run = run::Run::begin(&options, world, &mut model, &examples, &validation, &origin)?;
-    let mut tracker = is_first
-        .then(|| Tracker::begin(&options.track, run.beginning()?))
-        .transpose()?;
-    let outcome = run.go(stop, &tokenizer_json, &mut tracker).and_then(|outcome| {
-        if outcome == Outcome::Finished && is_first {
-            finish(&options.output, run.into_state(), &validation, device)?;
-        }
-        if outcome == Outcome::Interrupted {
-            say(format!(
-                "saved in {}; the same command with --resume goes on",
-                options.output.display()
-            ));
-        }
-        Ok(outcome)
-    });
-    let outcome = outcome.map_err(files::advise);
-    if let Some(tracker) = tracker {
-        tracker.end(&outcome);
-    }
-    outcome
-}
-
-fn prepare(options: &TrainOptions) -> anyhow::Result<()> {
-    let folder = &options.output;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for (file, what) in [
-        (state::path(folder), "an unfinished run"),
-        (folder.join("config.json"), "a checkpoint"),
-    ] {
-        ensure!(
-            options.resume || !file.exists(),
-            "{} holds {what} already: choose another --output, or go on with --resume",
-            folder.display()
-        );
-    }
-    ensure!(
-        !folder.join(card::FILE).exists(),
-        "the run in {} is finished: choose another --output, or delete that folder",
-        folder.display()
-    );
-    Ok(())
+    let task = Classification {
+        recipe: &origin.recipe,
+        model: &model,
+        examples: &examples,
+        validation: &validation,
+        loss: Loss::new(&examples, &model.network.config().labels, &origin.recipe)?,
+        tokenizer_json: &tokenizer_json,
+    };
+    steps::run(task, world, &options.place, stop, &origin, |state| {
+        finish(&options.place.output, state, &validation, device)
+    })
 }
 
 /// Measures the best checkpoint and writes what belongs beside it.
-fn finish(folder: &Path, state: RunState, validation: &Validation, device: Device) -> anyhow::Result<()> {
+fn finish(
+    folder: &Path,
+    state: RunState<Recipe, Evaluation>,
+    validation: &Validation,
+    device: Device,
+) -> anyhow::Result<()> {
     let mut model = Model::load(&Checkpoint::open(folder)?, |_| {}, device)?;
     if state.recipe.store == Store::Fp16 {
         model.save(folder, Storage::Fp16)?;
@@ -253,13 +208,14 @@ fn finish(folder: &Path, state: RunState, validation: &Validation, device: Devic
         model = Model::load(&Checkpoint::open(folder)?, |_| {}, device)?;
     }
     let (metrics, answers) = validation.measure(&World::alone(), &model, state.recipe.evaluation_batch)?;
+    let stopped_early = state.is_stuck(state.recipe.patience);
     let recipe = state.recipe.to_toml()?;
     files::write_whole(&folder.join("recipe.toml"), recipe.as_bytes())?;
     let report = serde_json::json!({
         "steps": state.step,
         "seconds": state.seconds.round(),
         "best": state.best,
-        "stopped_early": state.is_stuck(),
+        "stopped_early": stopped_early,
         "history": state.history,
         "train_loss": state.curve.points(),
         "validation": metrics,

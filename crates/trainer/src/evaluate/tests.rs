@@ -188,13 +188,21 @@ fn the_measured_part_is_what_train_set_aside() {
     let set_aside = |seed: u64, test: f64| {
         let set = load_labelled_columns(&data, &Columns::default(), None, &Limits::training()).unwrap();
         assert!(set.counts.too_short > 0);
-        split(set.examples, Fractions { validation: 0.1, test }, seed).unwrap().test
+        split(set.examples, Fractions { validation: 0.1, test }, seed)
+            .unwrap()
+            .test
     };
     assert_eq!(test(&[], &[]).unwrap(), set_aside(1, 0.1));
     assert_eq!(test(std::slice::from_ref(&five), &[]).unwrap(), set_aside(5, 0.2));
     assert_eq!(test(&[five.clone()], &["--seed", "7"]).unwrap(), set_aside(7, 0.2));
     let both = [five, six];
     let refused = test(&both, &[]).unwrap_err().to_string();
-    assert!(refused.contains("seed 5, shares 0.1 and 0.2; seed 6, shares 0.1 and 0.1"), "{refused}");
-    assert_eq!(test(&both, &["--seed", "5", "--test-share", "0.3"]).unwrap(), set_aside(5, 0.3));
+    assert!(
+        refused.contains("seed 5, shares 0.1 and 0.2; seed 6, shares 0.1 and 0.1"),
+        "{refused}"
+    );
+    assert_eq!(
+        test(&both, &["--seed", "5", "--test-share", "0.3"]).unwrap(),
+        set_aside(5, 0.3)
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::survey::{Duplicates, Leak};
+use super::facts::{Duplicates, Leak};
 
 /// What a row is for, from the least to the most protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

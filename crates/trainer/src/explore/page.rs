@@ -1,8 +1,8 @@
 //! A survey as an HTML report.
 
-use super::facts::Lengths;
+use super::facts::Survey;
+use super::lengths::Lengths;
 use super::show;
-use super::survey::Survey;
 use crate::report::plot::{Bar, Bars, Histogram, Marks, Unit};
 use crate::report::{Page, Section};
 

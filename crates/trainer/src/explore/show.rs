@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::facts::LengthFigures;
-use super::survey::Survey;
+use super::facts::Survey;
+use super::lengths::LengthFigures;
 use crate::evaluate::show::new_table;
 
 /// The largest class with so many times the examples of the smallest is worth a remark.

@@ -100,7 +100,7 @@ pub(super) fn tokenizer(
 ) -> anyhow::Result<Tokenizer> {
     let source = vocabulary::Source {
         given: options.tokenizer.as_deref(),
-        begun: options.resume.then_some(options.output.as_path()),
+        begun: options.place.resumed(),
         size: recipe.vocab_size,
         max_tokens: recipe.max_tokens,
     };

@@ -232,8 +232,8 @@ fn training_ends_when_patience_does_and_the_latest_checkpoints_stay() {
     let output = folder.path().join("out");
     assert_eq!(told(folder.path(), "out", "stopped_early"), true);
     let steps = told(folder.path(), "out", "steps").as_u64().unwrap();
-    let history: Vec<state::Evaluation> = serde_json::from_value(told(folder.path(), "out", "history")).unwrap();
-    let best: state::Evaluation = serde_json::from_value(told(folder.path(), "out", "best")).unwrap();
+    let history: Vec<Evaluation> = serde_json::from_value(told(folder.path(), "out", "history")).unwrap();
+    let best: Evaluation = serde_json::from_value(told(folder.path(), "out", "best")).unwrap();
     assert_eq!(steps, best.step + 10, "two epochs of five batches of 8 after the best");
     assert!(history.len() < 20);
     let mut kept: Vec<String> = std::fs::read_dir(output.join("checkpoints"))
