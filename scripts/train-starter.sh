@@ -31,10 +31,7 @@ finish() { # version
 
 train v1 v1
 finish v1
-if [ ! -f "$WORK/pretrained/pretraining.json" ]; then
-  "$BIN/understudy-trainer" pretrain --recipe models/starter/pretrain.toml --data "$DATA/imdb_reviews.csv.zst" \
-    --unlabelled "$DATA/imdb_unlabelled.csv.zst" --output "$WORK/pretrained" --threads 1 --resume
-fi
+scripts/pretrain-starter.sh
 train first v2 --from "$WORK/pretrained" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
 train v2 v2 --from "$WORK/first" --distil-from "naive-bayes,$WORK/first" --unlabelled "$DATA/imdb_unlabelled.csv.zst"
 cp "$WORK/pretrained/pretraining.json" "$WORK/v2/pretraining.json"

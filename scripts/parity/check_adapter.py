@@ -24,7 +24,8 @@ def main() -> None:
     merged = AutoModelForSequenceClassification.from_pretrained(run).eval()
     tokenizer = AutoTokenizer.from_pretrained(run)
     labels = merged.config.id2label
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(labels))
+    # A base stored in fp16 computes in fp16 unless told otherwise.
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=len(labels), dtype=torch.float32)
     adapted = PeftModel.from_pretrained(model, f"{run}/adapter").eval()
     most = 0.0
     for text in TEXTS:

@@ -28,7 +28,7 @@ use understudy_distilbert::{Checkpoint, Config, Tokenizer};
 
 use self::masking::Masking;
 use self::recipe::{PretrainRecipe, PretrainRecipeOptions};
-use self::task::{Hidden, Prediction};
+use self::task::{Prediction, Unmasking};
 use crate::data::ColumnOptions;
 use crate::interrupt::Stop;
 use crate::parallel::World;
@@ -127,7 +127,7 @@ pub(crate) fn pretrain(options: PretrainOptions, world: &World, stop: &Stop) -> 
     let origin = RunState::new(recipe, parent, texts.sha256.clone());
     drop(texts);
     understudy_distilbert::trim_memory();
-    let task = Hidden {
+    let task = Unmasking {
         recipe: &origin.recipe,
         language: &language,
         rows: &rows,

@@ -52,7 +52,7 @@ impl fmt::Display for Prediction {
 }
 
 /// A network that learns a language.
-pub(super) struct Hidden<'a> {
+pub(super) struct Unmasking<'a> {
     pub(super) recipe: &'a PretrainRecipe,
     pub(super) language: &'a Language,
     pub(super) rows: &'a Rows,
@@ -60,7 +60,7 @@ pub(super) struct Hidden<'a> {
     pub(super) tokenizer_json: &'a str,
 }
 
-impl Task for Hidden<'_> {
+impl Task for Unmasking<'_> {
     type Recipe = PretrainRecipe;
     type Evaluation = Prediction;
 
@@ -165,7 +165,7 @@ impl Task for Hidden<'_> {
     }
 }
 
-impl Hidden<'_> {
+impl Unmasking<'_> {
     /// Logits of the asked tokens, and these.
     fn predict(&self, masked: &Masked, train: bool) -> anyhow::Result<(Tensor, Tensor)> {
         let rows: Vec<&[u32]> = masked.rows.iter().map(Vec::as_slice).collect();

@@ -138,6 +138,11 @@ pub(super) fn rows(
         !rows.train.is_empty() && !rows.held_out.is_empty(),
         "the texts have too few tokens to pretrain on"
     );
+    say(format!(
+        "{} windows, {} tokens",
+        rows.train.len(),
+        rows.train.iter().map(Vec::len).sum::<usize>()
+    ));
     Ok(rows)
 }
 
