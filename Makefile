@@ -65,11 +65,11 @@ descriptors: ## Releases the contract: run after a compatible change of proto/
 	mv proto/descriptors/understudy.v1.binpb.new proto/descriptors/understudy.v1.binpb
 
 .PHONY: train-starter
-train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour and a half)
+train-starter: build ## Trains models/starter again (needs UNDERSTUDY_DATA, takes about an hour and a half of one thread)
 	UNDERSTUDY_BIN=$(BIN) scripts/train-starter.sh
 
 .PHONY: train-spoilers
-train-spoilers: build ## Trains models/starter-spoilers again (needs UNDERSTUDY_DATA, takes some minutes)
+train-spoilers: build ## Trains models/starter-spoilers again (needs UNDERSTUDY_DATA, takes half an hour, and as long for the language model if it is not there)
 	UNDERSTUDY_BIN=$(BIN) scripts/train-spoilers.sh
 
 .PHONY: compare-lora
