@@ -194,7 +194,10 @@ fn the_measured_part_is_what_train_set_aside() {
     };
     assert_eq!(test(&[], &[]).unwrap(), set_aside(1, 0.1));
     assert_eq!(test(std::slice::from_ref(&five), &[]).unwrap(), set_aside(5, 0.2));
-    assert_eq!(test(&[five.clone()], &["--seed", "7"]).unwrap(), set_aside(7, 0.2));
+    assert_eq!(
+        test(std::slice::from_ref(&five), &["--seed", "7"]).unwrap(),
+        set_aside(7, 0.2)
+    );
     let both = [five, six];
     let refused = test(&both, &[]).unwrap_err().to_string();
     assert!(
